@@ -1,0 +1,1 @@
+"""The content plane: digests, chunks, manifests, stores, ingest, checkout, diff, verify."""

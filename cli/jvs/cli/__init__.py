@@ -1,0 +1,1 @@
+"""The jvs command: one small module per verb."""

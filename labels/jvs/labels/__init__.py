@@ -1,0 +1,1 @@
+"""The pointer plane: labels, reflog, compare-and-set, revisions, lineage."""

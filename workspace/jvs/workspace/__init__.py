@@ -1,0 +1,1 @@
+"""The use-cases: repositories, pushes and pulls of real directories."""
