@@ -1,0 +1,1 @@
+"""Three-way merge of trees, lines and structured content.  Nothing is here yet."""

@@ -1,0 +1,1 @@
+"""The overlay: a mutable view over a pinned snapshot, and its adapters.  Nothing is here yet."""
