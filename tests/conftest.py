@@ -30,6 +30,7 @@ def race_seconds() -> float:
     return 600.0 if TORTURE else 5.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the long forms unless asked for; keep `serial` tests in one xdist worker."""
     for item in items:

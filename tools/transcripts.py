@@ -7,7 +7,7 @@ A page is one session in one new directory, top to bottom, with the `jvs` of the
 PATH.  Three kinds of block are run:
 
 ```console   lines `$ command` (going on in lines `> more`), each followed by what it prints, both streams; a
-             line `...` stands for any lines.  A command must succeed; one that is meant to fail says so in plain
+             line `...` stands for any lines.  A command must succeed; one meant to fail says so in plain
              sight: `$ jvs fs cat nowhere:x; echo "exit $?"`.  `cd` lasts, other state of the shell does not.
 ```python    a script, which must succeed; what it prints is not compared.
 <!-- setup   (an HTML comment, not shown to readers) a shell script that makes the files the session needs.
