@@ -32,9 +32,7 @@ def main() -> int:
         kept = tempfile.mkdtemp(prefix=f"jvs-{harness.stem}-")
         print(f"== {harness.stem}: {seconds} s, findings in {kept}", flush=True)
         limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]
-        done = subprocess.run(
-            [sys.executable, str(harness), *limits, f"-artifact_prefix={kept}/"], check=False
-        )
+        done = subprocess.run([sys.executable, str(harness), *limits, f"-artifact_prefix={kept}/"], check=False)
         if done.returncode != 0:
             found.append(harness.stem)
     print(f"fuzz: {len(harnesses)} harnesses, {len(found)} with findings", *found)
