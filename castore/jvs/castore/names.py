@@ -1,7 +1,7 @@
 """The one checker of entry names and of paths inside a snapshot (DESIGN 4.1).
 
 Names are bytes: 1 to 255 of them, without `/` and NUL, not `.` or `..`, and not `.jvs` in any letter case (a pull
-could otherwise overwrite a store). At the Python surface names are `str` with surrogateescape, so every name round-trips.
+could otherwise overwrite a store). At the Python surface names are `str` with surrogateescape: every name round-trips.
 """
 
 from __future__ import annotations

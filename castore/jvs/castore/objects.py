@@ -1,0 +1,335 @@
+"""ObjectStore: typed, verified reading of what a backend keeps (DESIGN 4.2, 4.3).
+
+Every read is verified before it is believed: pages by their digest, layouts by their checksum, chunks by their digest,
+small files by digest and size after they were cut out of their part. Thread-safe; caches are bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from blake3 import blake3
+
+from jvs.castore import pages
+from jvs.castore.backend import Backend, Kind, Ref
+from jvs.castore.codec import decode
+from jvs.castore.digest import Digest, file_digest, page_digest, part_digest, recipe_digest
+from jvs.castore.layout import Layout, Place, decode_layout
+from jvs.castore.manifest import DIRECTORY, FILE, Directory, Entry, File, Page, Tree, decode_page, small_files
+from jvs.castore.names import display
+from jvs.castore.recipe import CHUNKS, Piece, Recipe, decode_recipe
+from jvs.castore.settings import StoreSettings
+from jvs.errors import IntegrityError, ManifestError, MissingObjectError, UnknownError, UsageError
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+PAGE_CACHE_ENTRIES = 65_536
+PART_CACHE = 8
+
+
+class LruCache(Generic[_K, _V]):
+    """A thread-safe least-recently-used map bounded by the sum of its items' weights."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._weight = 0
+        self._items: OrderedDict[_K, tuple[_V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: _K) -> _V | None:
+        """The value, now the most recently used one, or None."""
+        with self._lock:
+            item = self._items.get(key)
+            if item is None:
+                return None
+            self._items.move_to_end(key)
+            return item[0]
+
+    def put(self, key: _K, value: _V, weight: int = 1) -> None:
+        """Insert; drops the least recently used ones past the capacity."""
+        with self._lock:
+            if key in self._items:
+                return
+            self._items[key] = (value, weight)
+            self._weight += weight
+            while self._weight > self._capacity and len(self._items) > 1:
+                self._weight -= self._items.popitem(last=False)[1][1]
+
+    def discard(self, key: _K) -> None:
+        """Forget one key."""
+        with self._lock:
+            item = self._items.pop(key, None)
+            if item is not None:
+                self._weight -= item[1]
+
+
+class Located(NamedTuple):
+    """An entry of a snapshot and the page it lies in (how a file's bytes are addressed)."""
+
+    page: Digest
+    entry: Entry
+
+
+class ObjectStore:
+    """Reads pages, files and trees out of a backend."""
+
+    def __init__(self, backend: Backend, settings: StoreSettings) -> None:
+        self.backend = backend
+        self.settings = settings
+        self._pages: LruCache[Digest, Page] = LruCache(PAGE_CACHE_ENTRIES)
+        self._places: LruCache[Digest, dict[Digest, Place]] = LruCache(PAGE_CACHE_ENTRIES)
+        self._parts: LruCache[Digest, bytes] = LruCache(PART_CACHE)
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def page(self, digest: Digest) -> Page:
+        """The decoded page; raises MissingObjectError, IntegrityError, ManifestError."""
+        page = self._pages.get(digest)
+        if page is None:
+            data = self._plain(Kind.PAGE, digest)
+            if page_digest(data) != digest:
+                raise _damaged(Kind.PAGE, digest)
+            page = decode_page(data)
+            self._pages.put(digest, page, 1 + len(page.entries) + len(page.children))
+        return page
+
+    def layout(self, page: Digest) -> Layout:
+        """The layout record of a page that has a non-empty file."""
+        return decode_layout(page, self._plain(Kind.LAYOUT, page))
+
+    def places(self, page: Digest) -> dict[Digest, Place]:
+        """Where each non-empty file of a page lies, by the file's digest."""
+        places = self._places.get(page)
+        if places is None:
+            files = small_files(self.page(page).entries)
+            listed = self.layout(page).places(files) if files else []
+            places = {file.digest: place for file, place in zip(files, listed, strict=True)}
+            self._places.put(page, places, 1 + len(places))
+        return places
+
+    def part(self, digest: Digest) -> bytes:
+        """The plain bytes of a part. Not compared with its digest: what is cut out of it is checked, file by file."""
+        data = self._parts.get(digest)
+        if data is None:
+            data = self._plain(Kind.PART, digest)
+            self._parts.put(digest, data)
+        return data
+
+    def chunk(self, piece: Piece) -> bytes:
+        """The bytes of one chunk, verified."""
+        data = self._plain(Kind.CHUNK, piece.digest)
+        if len(data) != piece.length or file_digest(data) != piece.digest:
+            raise _damaged(Kind.CHUNK, piece.digest)
+        return data
+
+    def recipe(self, digest: Digest) -> Recipe:
+        """The recipe kept under a file's digest."""
+        return decode_recipe(self._plain(Kind.RECIPE, digest))
+
+    def chunks(self, digest: Digest) -> Iterator[Piece]:
+        """The chunks of the file that has a recipe, in order, leaves expanded as they are reached."""
+        root = self.recipe(digest)
+        if root.tag == CHUNKS:
+            yield from root.pieces
+            return
+        for leaf in root.pieces:
+            data = self._plain(Kind.RECIPE, leaf.digest)
+            recipe = decode_recipe(data)
+            if recipe_digest(data) != leaf.digest or recipe.tag != CHUNKS or recipe.size != leaf.length:
+                raise _damaged(Kind.RECIPE, leaf.digest)
+            yield from recipe.pieces
+
+    def _plain(self, kind: Kind, key: Digest) -> bytes:
+        return decode(kind, self.backend.get(kind, key))
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def place(self, page: Digest, file: File) -> Place:
+        """Where a non-empty file of `page` lies."""
+        place = self.places(page).get(file.digest)
+        if place is None:
+            raise IntegrityError(f"the page {page.hex()[:16]} has no file {display(file.name)}")
+        return place
+
+    def read(self, page: Digest, file: File) -> Iterator[bytes]:
+        """A whole file as pieces of at most a chunk, verified: a damaged one raises IntegrityError before its last
+        piece is yielded. Memory: one chunk."""
+        if not file.size:
+            return
+        place = self.place(page, file)
+        if place.kind == Kind.PART:
+            yield self.small_file(page, file)
+        elif place.kind == Kind.CHUNK:
+            yield self.chunk(Piece(file.digest, file.size))
+        else:
+            yield from self._recipe_file(file)
+
+    def small_file(self, page: Digest, file: File) -> bytes:
+        """The bytes of a file that lies in a part, verified by digest and size.
+
+        A miss reads the layout once more before it is reported: a layout may have been replaced meanwhile.
+        """
+        for again in (False, True):
+            try:
+                place = self.place(page, file)
+                data = self.part(place.key)[place.offset : place.offset + file.size]
+                if len(data) == file.size and file_digest(data) == file.digest:
+                    return data
+            except MissingObjectError:
+                if again:
+                    raise
+            self._places.discard(page)
+        raise IntegrityError(
+            f"the file {display(file.name)} of page {page.hex()[:16]} is damaged: its bytes in part "
+            f"{place.key.hex()[:16]} do not give its digest",
+            kind="part",
+            digest=place.key.hex(),
+        )
+
+    def _recipe_file(self, file: File) -> Iterator[bytes]:
+        hasher = blake3()
+        left = file.size
+        for piece in self.chunks(file.digest):
+            data = self.chunk(piece)
+            hasher.update(data)
+            left -= len(data)
+            if left <= 0 and (left < 0 or hasher.digest() != file.digest):
+                break
+            yield data
+        if left:
+            raise IntegrityError(
+                f"the chunks of {display(file.name)} do not give its size", kind="recipe", digest=file.digest.hex()
+            )
+        if hasher.digest() != file.digest:
+            raise _damaged(Kind.RECIPE, file.digest)
+
+    def read_range(self, page: Digest, file: File, start: int, length: int) -> Iterator[bytes]:
+        """Bytes [start, start + length) of a file, clipped to its end. Only the chunks touched are read."""
+        end = min(start + length, file.size)
+        if start >= end:
+            return
+        place = self.place(page, file)
+        if place.kind != Kind.RECIPE:
+            whole = b"".join(self.read(page, file))
+            yield whole[start:end]
+            return
+        at = 0
+        for piece in self.chunks(file.digest):
+            if at >= end:
+                return
+            if at + piece.length > start:
+                data = self.chunk(piece)
+                yield data[max(0, start - at) : end - at]
+            at += piece.length
+
+    # -- trees -----------------------------------------------------------------------------------------------------
+
+    def tree(self, root: Digest) -> Tree:
+        """The totals of the directory whose root page is `root`."""
+        _, entries, size = self.page(root).totals
+        return Tree(root, entries, size)
+
+    def descend(self, entry: Directory) -> Digest:
+        """The root page of a directory entry, its totals compared with what the entry claims."""
+        tree = self.tree(entry.digest)
+        if (tree.entries, tree.bytes) != (entry.entries, entry.bytes):
+            raise ManifestError(f"the directory {display(entry.name)} does not have the totals its entry claims")
+        return entry.digest
+
+    def find(self, root: Digest, path: tuple[bytes, ...]) -> Located | None:
+        """The entry at `path` (at least one component) below `root`, or None when there is none."""
+        digest = root
+        for depth, name in enumerate(path, 1):
+            found = pages.find(self.page, digest, name)
+            if found is None:
+                return None
+            if depth == len(path):
+                return Located(*found)
+            if found[1][1] != DIRECTORY:
+                return None
+            digest = self.descend(found[1])
+        raise UsageError("the root of a snapshot has no entry of its own", code="bad-path")
+
+    def resolve(self, root: Digest, path: tuple[bytes, ...]) -> Located:
+        """As `find`; raises UnknownError (unknown-path)."""
+        found = self.find(root, path)
+        if found is None:
+            raise UnknownError(f"no such path in the snapshot: {display(b'/'.join(path))}", code="unknown-path")
+        return found
+
+    def subtree(self, root: Digest, path: tuple[bytes, ...]) -> Digest:
+        """The root page of the directory at `path` (() is the root itself); UnknownError when it is no directory."""
+        if not path:
+            return root
+        entry = self.resolve(root, path).entry
+        if entry[1] != DIRECTORY:
+            raise UnknownError(f"not a directory: {display(b'/'.join(path))}", code="unknown-path")
+        return self.descend(entry)
+
+    def walk(self, root: Digest) -> Iterator[tuple[tuple[bytes, ...], Digest, tuple[Entry, ...]]]:
+        """(path of a directory, page, the page's entries) for every page below `root`, depth first, parents first.
+
+        Iterative, so that depth is bounded by memory and not by the interpreter's stack.
+        """
+        stack: list[tuple[tuple[bytes, ...], Digest]] = [((), root)]
+        while stack:
+            path, digest = stack.pop()
+            below: list[tuple[tuple[bytes, ...], Digest]] = []
+            for page, decoded in pages.iter_pages(self.page, digest):
+                yield path, page, decoded.entries
+                below.extend(
+                    ((*path, entry[0]), self.descend(entry)) for entry in decoded.entries if entry[1] == DIRECTORY
+                )
+            stack.extend(reversed(below))
+
+
+def object_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:
+    """Everything directly below an object in the closed index (DESIGN 6), from its plain bytes."""
+    if kind == Kind.PAGE:
+        page = decode_page(plain)
+        refs = [Ref(Kind.PAGE, child.digest) for child in page.children]
+        refs += [Ref(Kind.PAGE, entry[3]) for entry in page.entries if entry[1] == DIRECTORY]
+        if any(entry[1] == FILE and entry[3] for entry in page.entries):
+            refs.append(Ref(Kind.LAYOUT, key))
+        return refs
+    if kind == Kind.LAYOUT:
+        return decode_layout(key, plain).children()
+    if kind == Kind.RECIPE:
+        recipe = decode_recipe(plain)
+        below = Kind.CHUNK if recipe.tag == CHUNKS else Kind.RECIPE
+        return [Ref(below, digest) for digest in dict.fromkeys(piece.digest for piece in recipe.pieces)]
+    return []
+
+
+def check_object(kind: Kind, key: Digest, plain: bytes) -> None:
+    """Compare an object's plain bytes with its name as far as the object alone allows; raises IntegrityError.
+
+    A recipe root is named by its file's digest and so is only decoded; reading the whole file proves it.
+    """
+    if kind == Kind.PAGE:
+        good = page_digest(plain) == key
+        decode_page(plain)
+    elif kind == Kind.CHUNK:
+        good = file_digest(plain) == key
+    elif kind == Kind.PART:
+        good = part_digest(plain) == key
+    elif kind == Kind.RECIPE:
+        decode_recipe(plain)
+        good = True
+    else:
+        decode_layout(key, plain)
+        good = True
+    if not good:
+        raise _damaged(kind, key)
+
+
+def _damaged(kind: Kind, key: Digest) -> IntegrityError:
+    return IntegrityError(
+        f"the {kind.name.lower()} {key.hex()} is damaged: its bytes do not give its digest",
+        kind=kind.name.lower(),
+        digest=key.hex(),
+    )

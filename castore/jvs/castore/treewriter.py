@@ -1,0 +1,442 @@
+"""TreeWriter: turns directories and file bytes into objects, and publishes them (DESIGN 4.2, 6).
+
+The caller's thread hashes, cuts chunks and encodes pages (it needs their digests for the directory above). One writer
+thread lays out small files, compresses, deduplicates and appends to the backend, in the order it was given; large
+chunks are hashed and compressed by a small pool before it. Memory is bounded by the bytes in flight. A second thread
+that compresses *parts* made pushes slower (the interpreter lock changes hands too often), for 1 MiB chunks it pays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from blake3 import blake3
+
+from jvs.castore import pages
+from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn
+from jvs.castore.chunking import Chunker, Reader
+from jvs.castore.codec import encode
+from jvs.castore.digest import Digest, file_digest, part_digest
+from jvs.castore.layout import Place, encode_layout
+from jvs.castore.manifest import INDEX, Entry, File, Page, Tree, small_files
+from jvs.castore.names import display
+from jvs.castore.objects import ObjectStore
+from jvs.castore.pages import NewPage, PageCutter
+from jvs.castore.recipe import Piece, build_recipe
+from jvs.errors import IntegrityError
+
+T = TypeVar("T")
+
+PART_SIZE = 256 << 10
+"""Target size of a part in plain bytes; parts are cut at file boundaries."""
+MAX_PARTS = 16
+"""A page whose small files would lie in more parts than this is laid out anew."""
+DEDUP_FILES = 262_144
+"""How many small files of this push are remembered, so that copies in other directories are stored once."""
+DEDUP_MIN = 128
+"""Smaller files are not worth a run of their own in a layout."""
+DEDUP_PARTS = 8
+"""A new page borrows from at most this many parts of other pages."""
+IN_FLIGHT = 64 << 20
+"""Bytes handed to the writer thread and not yet written."""
+PUBLISH_EVERY = 100_000
+"""Objects after which what is complete is published, so that a huge push keeps bounded memory."""
+
+
+class Stats(NamedTuple):
+    """What a push added. new_bytes: plain bytes stored; stored_bytes: as encoded; objects: how many."""
+
+    new_bytes: int
+    stored_bytes: int
+    objects: int
+
+
+class _PageJob(NamedTuple):
+    page: NewPage
+    contents: Mapping[Digest, bytes]
+    sources: Sequence[Digest]
+
+
+class _ChunkJob(NamedTuple):
+    future: Future[tuple[Piece, Stored | None]]
+    pieces: list[Piece]
+
+
+class _RecipeJob(NamedTuple):
+    digest: Digest
+    pieces: list[Piece]
+
+
+_Job = _PageJob | _ChunkJob | _RecipeJob
+
+
+class _Jobs:
+    """A first-in-first-out queue bounded by the bytes of its jobs."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._jobs: deque[tuple[_Job, int]] = deque()
+        self._weight = 0
+        self._busy = False
+        self._closed = False
+        self.error: BaseException | None = None
+
+    def put(self, job: _Job, weight: int) -> None:
+        """Append; waits while too many bytes are in flight. Raises the writer thread's failure."""
+        with self._ready:
+            while self._weight > IN_FLIGHT and self.error is None:
+                self._ready.wait()
+            if self.error is not None:
+                raise self.error
+            self._jobs.append((job, weight))
+            self._weight += weight
+            self._ready.notify_all()
+
+    def drain(self) -> None:
+        """Wait until everything put so far is done. Raises the writer thread's failure."""
+        with self._ready:
+            while (self._jobs or self._busy) and self.error is None:
+                self._ready.wait()
+            if self.error is not None:
+                raise self.error
+
+    def close(self) -> None:
+        """No more jobs; those not begun are dropped."""
+        with self._ready:
+            self._closed = True
+            self._jobs.clear()
+            self._ready.notify_all()
+
+    def run(self, work: Callable[[_Job], None]) -> None:
+        """Body of the writer thread."""
+        while True:
+            with self._ready:
+                while not self._jobs and not self._closed:
+                    self._ready.wait()
+                if not self._jobs:
+                    return
+                job, weight = self._jobs.popleft()
+                self._busy = True
+            try:
+                work(job)
+            except BaseException as error:
+                with self._ready:
+                    self.error = error
+                    self._busy = False
+                    self._jobs.clear()
+                    self._ready.notify_all()
+                return
+            finally:
+                del job  # its bytes are not in flight any more
+            with self._ready:
+                self._busy = False
+                self._weight -= weight
+                self._ready.notify_all()
+
+
+class TreeWriter:
+    """Writes the objects of one push. Use as a context manager; one caller's thread at a time."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        settings = objects.settings
+        self.objects = objects
+        self._level = settings.zstd_level
+        self._writer = objects.backend.writer()
+        self._chunker_sizes = (settings.chunk_min, settings.chunk_avg, settings.chunk_max)
+        self._jobs = _Jobs()
+        self._pool: ThreadPoolExecutor | None = None
+        self._thread: threading.Thread | None = None
+        self._done: set[tuple[Kind, Digest]] = set()
+        self._streamed: dict[Digest, Place] = {}
+        self._dedup: dict[Digest, Place] = {}
+        self._unpublished = 0
+        self._new_bytes = self._stored_bytes = self._objects = 0
+
+    # -- the caller's side -----------------------------------------------------------------------------------------
+
+    def directory(self) -> DirectoryWriter:
+        """A builder of one directory from its entries in name order."""
+        return DirectoryWriter(self)
+
+    def edit(
+        self,
+        base: Digest,
+        changes: Mapping[bytes, Entry | None],
+        contents: Mapping[Digest, bytes] | None = None,
+        sources: Sequence[Digest] = (),
+    ) -> Tree:
+        """The directory `base` (in the store) with `changes`; reads and makes only the pages they touch.
+
+        contents: bytes of new small files by their digest. sources: pages of the store in which the other new
+        entries' files lie (a copy or move by reference); the pages of `base` that are read count as well.
+        Raises IntegrityError for a file whose bytes are nowhere to be found.
+        """
+        read: list[Digest] = list(sources)
+
+        def reader(digest: Digest) -> Page:
+            page = self.objects.page(digest)
+            if page.tag != INDEX:
+                read.append(digest)
+            return page
+
+        return pages.edit(reader, base, changes, lambda page: self.put_page(page, contents or {}, read))
+
+    def stream(self, read: Reader) -> tuple[Digest, int]:
+        """Store a large file from a stream; (its digest, its size). An empty stream stores nothing."""
+        hasher = blake3()
+        size = 0
+        pieces: list[Piece] = []
+        for chunk in Chunker(*self._chunker_sizes).cut(read):
+            hasher.update(chunk)
+            size += len(chunk)
+            self._put(_ChunkJob(self._chunk_pool().submit(self._encode_chunk, chunk), pieces), len(chunk))
+        digest = hasher.digest()
+        if size and digest not in self._streamed:
+            self._put(_RecipeJob(digest, pieces), 0)
+        return digest, size
+
+    def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
+        """Hand one finished page to the writer thread, with the bytes of its new small files by digest, and the pages
+        of the store in which its other files are found."""
+        self._put(_PageJob(page, contents, sources), len(page.data) + sum(map(len, contents.values())))
+
+    def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
+        """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`."""
+        self._jobs.drain()
+        return self._writer.publish(then)
+
+    @property
+    def stats(self) -> Stats:
+        """What was added so far (complete after `publish`)."""
+        return Stats(self._new_bytes, self._stored_bytes, self._objects)
+
+    def close(self) -> None:
+        """Stop the threads and give the pack back; what was not published is forgotten."""
+        self._jobs.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.join()
+        self._writer.close()
+
+    def __enter__(self) -> TreeWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _put(self, job: _Job, weight: int) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._jobs.run, args=(self._work,), name="jvs-writer", daemon=True)
+            self._thread.start()
+        self._jobs.put(job, weight)
+
+    def _chunk_pool(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2, "jvs-chunk")
+        return self._pool
+
+    # -- the pool's side -------------------------------------------------------------------------------------------
+
+    def _encode_chunk(self, chunk: bytes) -> tuple[Piece, Stored | None]:
+        piece = Piece(file_digest(chunk), len(chunk))
+        if not self._is_new(Kind.CHUNK, piece.digest):
+            return piece, None
+        return piece, encode(chunk, self._level)
+
+    # -- the writer thread's side ----------------------------------------------------------------------------------
+
+    def _work(self, job: _Job) -> None:
+        if isinstance(job, _PageJob):
+            self._page(job)
+        elif isinstance(job, _ChunkJob):
+            piece, stored = job.future.result()
+            job.pieces.append(piece)
+            if stored is not None:
+                self._store(Kind.CHUNK, piece.digest, stored)
+        else:
+            self._recipe(job)
+        if self._unpublished >= PUBLISH_EVERY:
+            # children come before parents, so everything written so far may be published at any time
+            self._writer.publish()
+            self._unpublished = 0
+
+    def _is_new(self, kind: Kind, key: Digest) -> bool:
+        return (kind, key) not in self._done and bool(self.objects.backend.missing(kind, (key,)))
+
+    def _store(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
+        if (kind, key) in self._done:
+            return
+        self._done.add((kind, key))
+        self._writer.put(kind, key, stored, children)
+        self._unpublished += 1
+        self._objects += 1
+        self._new_bytes += stored.size
+        self._stored_bytes += len(stored.data)
+
+    def _recipe(self, job: _RecipeJob) -> None:
+        if len(job.pieces) == 1:
+            self._streamed[job.digest] = Place(Kind.CHUNK, job.digest, 0)
+            return
+        self._streamed[job.digest] = Place(Kind.RECIPE, job.digest, 0)
+        if not self._is_new(Kind.RECIPE, job.digest):
+            return
+
+        def leaf(digest: Digest, data: bytes, chunks: Sequence[Piece]) -> None:
+            refs = [Ref(Kind.CHUNK, key) for key in dict.fromkeys(piece.digest for piece in chunks)]
+            self._store(Kind.RECIPE, digest, encode(data, self._level), refs)
+
+        data, recipe = build_recipe(job.pieces, leaf)
+        below = Kind.CHUNK if len(recipe.pieces) == len(job.pieces) else Kind.RECIPE
+        refs = [Ref(below, key) for key in dict.fromkeys(piece.digest for piece in recipe.pieces)]
+        self._store(Kind.RECIPE, job.digest, encode(data, self._level), refs)
+
+    def _page(self, job: _PageJob) -> None:
+        page = job.page
+        if not self._is_new(Kind.PAGE, page.digest):
+            self._remember_existing(job)
+            return
+        children = [Ref(Kind.PAGE, digest) for digest in page.children]
+        files = small_files(page.entries)
+        if files:
+            places = self._places(job, files)
+            below = list(dict.fromkeys(Ref(place.kind, place.key) for place in places))
+            layout = encode_layout(page.digest, files, places)
+            self._store(Kind.LAYOUT, page.digest, Stored(Codec.RAW, len(layout), layout), below)
+            children.append(Ref(Kind.LAYOUT, page.digest))
+        self._store(Kind.PAGE, page.digest, encode(page.data, self._level), children)
+
+    def _remember_existing(self, job: _PageJob) -> None:
+        """A page that is in the store already still tells where copies of its files lie."""
+        if job.contents and (Kind.PAGE, job.page.digest) not in self._done:
+            for digest, place in self.objects.places(job.page.digest).items():
+                if place.kind == Kind.PART and digest in job.contents:
+                    self._remember(digest, place, len(job.contents[digest]))
+
+    def _remember(self, digest: Digest, place: Place, size: int) -> None:
+        if size >= DEDUP_MIN and len(self._dedup) < DEDUP_FILES:
+            self._dedup[digest] = place
+
+    def _places(self, job: _PageJob, files: Sequence[File]) -> list[Place]:
+        """Where each of the page's non-empty files lies; what is not in the store yet is written in new parts."""
+        kept = self._kept(job, files)
+        borrowed: set[Digest] = set()
+        known: dict[Digest, Place] = {}
+        fresh: dict[Digest, bytes] = {}
+        for file in files:
+            digest = file.digest
+            if digest in known or digest in fresh:
+                continue
+            place = self._streamed.get(digest) or kept.get(digest)
+            copy = None if place is not None else self._dedup.get(digest)
+            if copy is not None and (copy.key in borrowed or len(borrowed) < DEDUP_PARTS):
+                borrowed.add(copy.key)
+                place = copy
+            if place is not None:
+                known[digest] = place
+            elif digest in job.contents:
+                fresh[digest] = job.contents[digest]
+            else:
+                raise IntegrityError(f"the bytes of {display(file.name)} are neither given nor in the store")
+        for digest, place in self._write_parts(fresh):
+            known[digest] = place
+            self._remember(digest, place, len(fresh[digest]))
+        return [known[file.digest] for file in files]
+
+    def _kept(self, job: _PageJob, files: Sequence[File]) -> dict[Digest, Place]:
+        """Places of the files that lie in the source pages; small files of a page that has become too scattered, or
+        whose parts are mostly dead for it, are read and given as new content instead."""
+        if not job.sources:
+            return {}
+        wanted = {file.digest: file for file in files if file.digest not in job.contents}
+        found: dict[Digest, tuple[Place, Digest]] = {}
+        for source in dict.fromkeys(job.sources):
+            if len(found) == len(wanted):
+                break
+            for digest, place in self.objects.places(source).items():
+                if digest in wanted:
+                    found.setdefault(digest, (place, source))
+        in_parts = {digest: item for digest, item in found.items() if item[0].kind == Kind.PART}
+        parts = list(dict.fromkeys(place.key for place, _ in in_parts.values()))
+        if self._scattered(parts, sum(wanted[digest].size for digest in in_parts)):
+            contents = dict(job.contents)
+            for digest, (_, source) in in_parts.items():
+                contents[digest] = self.objects.small_file(source, wanted[digest])
+                del found[digest]
+            return {digest: place for digest, (place, _) in found.items()} | dict(
+                self._write_parts({digest: contents[digest] for digest in in_parts})
+            )
+        return {digest: place for digest, (place, _) in found.items()}
+
+    def _scattered(self, parts: Sequence[Digest], live: int) -> bool:
+        if len(parts) <= 1:
+            return False
+        if len(parts) > MAX_PARTS:
+            return True
+        size = sum(info.size for info in self.objects.backend.infos(Kind.PART, parts) if info is not None)
+        return size > 2 * live + 2 * PART_SIZE
+
+    def _write_parts(self, contents: Mapping[Digest, bytes]) -> Iterator[tuple[Digest, Place]]:
+        """Pack small files together, in the order given, into parts of about PART_SIZE; the place of each."""
+        for run in _part_runs(contents):
+            data = b"".join(contents[digest] for digest in run)
+            key = part_digest(data)
+            if self._is_new(Kind.PART, key):
+                self._store(Kind.PART, key, encode(data, self._level))
+            offset = 0
+            for digest in run:
+                yield digest, Place(Kind.PART, key, offset)
+                offset += len(contents[digest])
+
+
+def _part_runs(contents: Mapping[Digest, bytes]) -> Iterator[list[Digest]]:
+    run: list[Digest] = []
+    size = 0
+    for digest, data in contents.items():
+        if run and size + len(data) > PART_SIZE:
+            yield run
+            run, size = [], 0
+        run.append(digest)
+        size += len(data)
+    if run:
+        yield run
+
+
+class DirectoryWriter:
+    """Builds one directory from its entries in name order; pages leave as soon as they are complete.
+
+    Subdirectories are finished before their entry is added, so pages reach the store children first.
+    """
+
+    def __init__(self, writer: TreeWriter) -> None:
+        self._writer = writer
+        self._cutter = PageCutter(self._emit)
+        self._contents: dict[bytes, bytes] = {}
+        self._sources: dict[bytes, Digest] = {}
+
+    def add(self, entry: Entry, content: bytes | None = None, source: Digest | None = None) -> None:
+        """The next entry. content: the bytes of a new small file. source: the page of the store in which a file that
+        is already stored lies (large files given to `TreeWriter.stream` need neither)."""
+        if content:
+            self._contents[entry[0]] = content
+        elif source is not None:
+            self._sources[entry[0]] = source
+        self._cutter.add(entry)
+
+    def finish(self) -> Tree:
+        """Emit what is left; the finished directory."""
+        return self._cutter.finish()
+
+    def _emit(self, page: NewPage) -> None:
+        contents: dict[Digest, bytes] = {}
+        sources: dict[Digest, None] = {}
+        for file in small_files(page.entries):
+            if (content := self._contents.pop(file.name, None)) is not None:
+                contents[file.digest] = content
+            elif (source := self._sources.pop(file.name, None)) is not None:
+                sources[source] = None
+        self._writer.put_page(page, contents, tuple(sources))
