@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## push, edit, push, log, diff, reset and pull a copy of the standard library, and prove it
-	@$(PY) tools/demo.py
+	@$(PY) devtools/demo.py
 
 test: $(READY) ## the whole test suite (torture tests in their short form)
 	$(PYTEST) -n $(JOBS) --dist loadgroup
@@ -59,7 +59,7 @@ layers: $(READY) ## import-linter: imports go one way
 wheel: $(READY) ## build sdist and wheel into dist/, and check what is in them
 	@rm -rf dist
 	$(PY) -m build --no-isolation --outdir dist .
-	$(PY) tools/check_wheel.py dist/*.whl
+	$(PY) devtools/check_wheel.py dist/*.whl
 
 docs: $(READY) ## run every code block of README and docs/, follow every link
 	$(PYTEST) tests/house/test_docs.py
@@ -75,7 +75,7 @@ bench-smoke: $(READY) ## the benchmarks on tiny input: only whether they run
 fuzz: $(READY) ## hypothesis for long, then each atheris harness of tests/fuzz for JVS_SECONDS (60)
 	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation --editable '.[fuzz]'
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m hypothesis --hypothesis-profile=long --timeout 3600
-	$(PY) tools/fuzz.py
+	$(PY) devtools/fuzz.py
 
 verify: lint types layers test wheel ## lint, types, layers, test and wheel: what a change must pass
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.demo import differences, fingerprint, prove
+from devtools.demo import differences, fingerprint, prove
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_demo_proves_the_round_trip() -> None:
     """One of the two commands of the README: run what it runs."""
-    demo = [sys.executable, "tools/demo.py"]
+    demo = [sys.executable, "devtools/demo.py"]
     done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("the same byte for byte")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.transcripts import faults
+from devtools.transcripts import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -18,7 +18,7 @@ PAGES = sorted(
     if not page.relative_to(ROOT).parts[0].startswith(".")
 )
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-# The kinds of block a page may have: those that tools/transcripts.py runs, those looked at below, and data.
+# The kinds of block a page may have: those that devtools/transcripts.py runs, those looked at below, and data.
 KINDS = {"console", "python", "sh", "json", "text", "gitignore"}
 
 

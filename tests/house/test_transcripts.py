@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.transcripts import faults, matches, rewritten
+from devtools.transcripts import faults, matches, rewritten
 
 FENCE = "```"
 

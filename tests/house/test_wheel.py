@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.check_wheel import PORTIONS, faults
+from devtools.check_wheel import PORTIONS, faults
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("wheel")  # built once, not once in every worker

@@ -1,7 +1,7 @@
 """Run the code blocks of a Markdown page, and compare or replace the output printed there.
 
-    python tools/transcripts.py README.md docs/quickstart.md            # compare: exit 1 where they differ
-    python tools/transcripts.py --write README.md docs/quickstart.md    # put the real output in its place
+    python devtools/transcripts.py README.md docs/quickstart.md            # compare: exit 1 where they differ
+    python devtools/transcripts.py --write README.md docs/quickstart.md    # put the real output in its place
 
 A page is one session in one new directory, top to bottom, with the `jvs` of the running interpreter first on
 PATH.  Three kinds of block are run:
@@ -28,9 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_SECONDS = 120
-_BLOCK = re.compile(
-    r"^```(?P<kind>console|python)\n(?P<body>.*?)^```$|^<!-- setup\n(?P<setup>.*?)^-->$", re.M | re.S
-)
+_BLOCK = re.compile(r"^```(?P<kind>console|python)\n(?P<body>.*?)^```$|^<!-- setup\n(?P<setup>.*?)^-->$", re.M | re.S)
 _VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b(just now|(\d+|an?) (second|minute)s? ago)\b"), "<time>"),

@@ -1,6 +1,6 @@
 """Check a built wheel: nothing at its top but `jvs`, every package in it, typed, with its command.
 
-    python tools/check_wheel.py dist/jvs_fs-0.1.0-py3-none-any.whl
+    python devtools/check_wheel.py dist/jvs_fs-0.1.0-py3-none-any.whl
 
 Also used by tests/house/test_wheel.py.  Bare top-level names such as `labels` or `cli` would be written over
 users' own modules when installed, without a word from pip; that is the fault looked for first.
@@ -49,7 +49,7 @@ def faults(wheel: Path, root: Path) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Print each fault of each wheel named; 1 if there is any."""
     if not arguments:
-        print("usage: python tools/check_wheel.py WHEEL...", file=sys.stderr)
+        print("usage: python devtools/check_wheel.py WHEEL...", file=sys.stderr)
         return 2
     root = Path(__file__).resolve().parent.parent
     status = 0
