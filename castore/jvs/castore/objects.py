@@ -22,7 +22,7 @@ from jvs.castore.manifest import DIRECTORY, FILE, Directory, Entry, File, Page, 
 from jvs.castore.names import display
 from jvs.castore.recipe import CHUNKS, Piece, Recipe, decode_recipe
 from jvs.castore.settings import StoreSettings
-from jvs.errors import IntegrityError, ManifestError, MissingObjectError, UnknownError, UsageError
+from jvs.errors import IntegrityError, MissingObjectError, UnknownError, UsageError
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -235,10 +235,7 @@ class ObjectStore:
 
     def descend(self, entry: Directory) -> Digest:
         """The root page of a directory entry, its totals compared with what the entry claims."""
-        tree = self.tree(entry.digest)
-        if (tree.entries, tree.bytes) != (entry.entries, entry.bytes):
-            raise ManifestError(f"the directory {display(entry.name)} does not have the totals its entry claims")
-        return entry.digest
+        return pages.descend(self.page, entry)
 
     def find(self, root: Digest, path: tuple[bytes, ...]) -> Located | None:
         """The entry at `path` (at least one component) below `root`, or None when there is none."""

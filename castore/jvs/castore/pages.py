@@ -25,6 +25,7 @@ from jvs.castore.manifest import (
     MAX_SINGLE,
     SINGLE,
     Child,
+    Directory,
     Entry,
     Page,
     Tree,
@@ -32,6 +33,7 @@ from jvs.castore.manifest import (
     encode_index,
     totals,
 )
+from jvs.castore.names import display
 from jvs.errors import ManifestError
 
 MIN_INDEX = 32
@@ -199,6 +201,13 @@ def iter_entries(read: PageReader, digest: Digest) -> Iterator[Entry]:
     """Every entry of one directory (not below), in name order."""
     for _, page in iter_pages(read, digest):
         yield from page.entries
+
+
+def descend(read: PageReader, entry: Directory) -> Digest:
+    """The root page of a directory entry, its totals compared with what the entry claims (ManifestError)."""
+    if read(entry.digest).totals[1:] != (entry.entries, entry.bytes):
+        raise ManifestError(f"the directory {display(entry.name)} does not have the totals its entry claims")
+    return entry.digest
 
 
 def find(read: PageReader, digest: Digest, name: bytes) -> tuple[Digest, Entry] | None:

@@ -16,20 +16,22 @@ from typing import NamedTuple, TypeVar
 
 from blake3 import blake3
 
-from jvs.castore import pages
 from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn
 from jvs.castore.chunking import Chunker, Reader
 from jvs.castore.codec import encode
 from jvs.castore.digest import Digest, file_digest, part_digest
 from jvs.castore.layout import Place, encode_layout
-from jvs.castore.manifest import INDEX, Entry, File, Page, Tree, small_files
+from jvs.castore.manifest import File, small_files
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
-from jvs.castore.pages import NewPage, PageCutter
+from jvs.castore.pages import NewPage
 from jvs.castore.recipe import Piece, build_recipe
+from jvs.castore.treesink import DirectoryWriter, TreeSink
 from jvs.errors import IntegrityError
 
 T = TypeVar("T")
+
+__all__ = ["DirectoryWriter", "Stats", "TreeSink", "TreeWriter"]
 
 PART_SIZE = 256 << 10
 """Target size of a part in plain bytes; parts are cut at file boundaries."""
@@ -138,12 +140,12 @@ class _Jobs:
                 self._ready.notify_all()
 
 
-class TreeWriter:
+class TreeWriter(TreeSink):
     """Writes the objects of one push. Use as a context manager; one caller's thread at a time."""
 
     def __init__(self, objects: ObjectStore) -> None:
+        super().__init__(objects)
         settings = objects.settings
-        self.objects = objects
         self._level = settings.zstd_level
         self._writer = objects.backend.writer()
         self._chunker_sizes = (settings.chunk_min, settings.chunk_avg, settings.chunk_max)
@@ -157,33 +159,6 @@ class TreeWriter:
         self._new_bytes = self._stored_bytes = self._objects = 0
 
     # -- the caller's side -----------------------------------------------------------------------------------------
-
-    def directory(self) -> DirectoryWriter:
-        """A builder of one directory from its entries in name order."""
-        return DirectoryWriter(self)
-
-    def edit(
-        self,
-        base: Digest,
-        changes: Mapping[bytes, Entry | None],
-        contents: Mapping[Digest, bytes] | None = None,
-        sources: Sequence[Digest] = (),
-    ) -> Tree:
-        """The directory `base` (in the store) with `changes`; reads and makes only the pages they touch.
-
-        contents: bytes of new small files by their digest. sources: pages of the store in which the other new
-        entries' files lie (a copy or move by reference); the pages of `base` that are read count as well.
-        Raises IntegrityError for a file whose bytes are nowhere to be found.
-        """
-        read: list[Digest] = list(sources)
-
-        def reader(digest: Digest) -> Page:
-            page = self.objects.page(digest)
-            if page.tag != INDEX:
-                read.append(digest)
-            return page
-
-        return pages.edit(reader, base, changes, lambda page: self.put_page(page, contents or {}, read))
 
     def stream(self, read: Reader) -> tuple[Digest, int]:
         """Store a large file from a stream; (its digest, its size). An empty stream stores nothing."""
@@ -404,39 +379,3 @@ def _part_runs(contents: Mapping[Digest, bytes]) -> Iterator[list[Digest]]:
         size += len(data)
     if run:
         yield run
-
-
-class DirectoryWriter:
-    """Builds one directory from its entries in name order; pages leave as soon as they are complete.
-
-    Subdirectories are finished before their entry is added, so pages reach the store children first.
-    """
-
-    def __init__(self, writer: TreeWriter) -> None:
-        self._writer = writer
-        self._cutter = PageCutter(self._emit)
-        self._contents: dict[bytes, bytes] = {}
-        self._sources: dict[bytes, Digest] = {}
-
-    def add(self, entry: Entry, content: bytes | None = None, source: Digest | None = None) -> None:
-        """The next entry. content: the bytes of a new small file. source: the page of the store in which a file that
-        is already stored lies (large files given to `TreeWriter.stream` need neither)."""
-        if content:
-            self._contents[entry[0]] = content
-        elif source is not None:
-            self._sources[entry[0]] = source
-        self._cutter.add(entry)
-
-    def finish(self) -> Tree:
-        """Emit what is left; the finished directory."""
-        return self._cutter.finish()
-
-    def _emit(self, page: NewPage) -> None:
-        contents: dict[Digest, bytes] = {}
-        sources: dict[Digest, None] = {}
-        for file in small_files(page.entries):
-            if (content := self._contents.pop(file.name, None)) is not None:
-                contents[file.digest] = content
-            elif (source := self._sources.pop(file.name, None)) is not None:
-                sources[source] = None
-        self._writer.put_page(page, contents, tuple(sources))

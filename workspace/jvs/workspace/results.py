@@ -1,7 +1,7 @@
 """What the use-cases answer: values with their JSON form, the same on the command line, over HTTP and in Python.
 
-`as_json` gives the object whose fields `docs/cli.md` promises: digests in hex, times in ISO 8601 UTC, names as text with
-`*_b64` beside those that are not UTF-8.
+`as_json` gives the object whose fields `docs/cli.md` promises: digests in hex, times in ISO 8601 UTC, names as text,
+with `*_b64` beside those that are not UTF-8.
 """
 
 from __future__ import annotations

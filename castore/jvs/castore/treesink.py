@@ -1,0 +1,96 @@
+"""What turns directories into pages: the half of a push that is the same whether anything is stored or not.
+
+`treewriter.TreeWriter` stores what it is given; `hasher.TreeHasher` only names it (to compare a directory on disk with
+a snapshot, read-only). Both see pages children first.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+
+from jvs.castore import pages
+from jvs.castore.chunking import Reader
+from jvs.castore.digest import Digest
+from jvs.castore.manifest import INDEX, Entry, Page, Tree, small_files
+from jvs.castore.objects import ObjectStore
+from jvs.castore.pages import NewPage, PageCutter
+
+
+class TreeSink(abc.ABC):
+    """Takes directories and file bytes, and gives back the digests they have."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+
+    @abc.abstractmethod
+    def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
+        """Take one finished page, with the bytes of its new small files by digest, and the pages of the store in
+        which its other files are found."""
+
+    @abc.abstractmethod
+    def stream(self, read: Reader) -> tuple[Digest, int]:
+        """Take a large file from a stream; (its digest, its size). An empty stream stores nothing."""
+
+    def directory(self) -> DirectoryWriter:
+        """A builder of one directory from its entries in name order."""
+        return DirectoryWriter(self)
+
+    def edit(
+        self,
+        base: Digest,
+        changes: Mapping[bytes, Entry | None],
+        contents: Mapping[Digest, bytes] | None = None,
+        sources: Sequence[Digest] = (),
+    ) -> Tree:
+        """The directory `base` (in the store) with `changes`; reads and makes only the pages they touch.
+
+        contents: bytes of new small files by their digest. sources: pages of the store in which the other new
+        entries' files lie (a copy or move by reference); the pages of `base` that are read count as well.
+        Raises IntegrityError for a file whose bytes are nowhere to be found.
+        """
+        read: list[Digest] = list(sources)
+
+        def reader(digest: Digest) -> Page:
+            page = self.objects.page(digest)
+            if page.tag != INDEX:
+                read.append(digest)
+            return page
+
+        return pages.edit(reader, base, changes, lambda page: self.put_page(page, contents or {}, read))
+
+
+class DirectoryWriter:
+    """Builds one directory from its entries in name order; pages leave as soon as they are complete.
+
+    Subdirectories are finished before their entry is added, so pages reach the store children first.
+    """
+
+    def __init__(self, writer: TreeSink) -> None:
+        self._writer = writer
+        self._cutter = PageCutter(self._emit)
+        self._contents: dict[bytes, bytes] = {}
+        self._sources: dict[bytes, Digest] = {}
+
+    def add(self, entry: Entry, content: bytes | None = None, source: Digest | None = None) -> None:
+        """The next entry. content: the bytes of a new small file. source: the page of the store in which a file that
+        is already stored lies (large files given to `TreeWriter.stream` need neither)."""
+        if content:
+            self._contents[entry[0]] = content
+        elif source is not None:
+            self._sources[entry[0]] = source
+        self._cutter.add(entry)
+
+    def finish(self) -> Tree:
+        """Emit what is left; the finished directory."""
+        return self._cutter.finish()
+
+    def _emit(self, page: NewPage) -> None:
+        contents: dict[Digest, bytes] = {}
+        sources: dict[Digest, None] = {}
+        for file in small_files(page.entries):
+            if (content := self._contents.pop(file.name, None)) is not None:
+                contents[file.digest] = content
+            elif (source := self._sources.pop(file.name, None)) is not None:
+                sources[source] = None
+        self._writer.put_page(page, contents, tuple(sources))
