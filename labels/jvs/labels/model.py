@@ -1,0 +1,297 @@
+"""The values of the pointer plane and the canonical bytes of a reflog entry (docs/labels.md has them byte by byte).
+
+An entry is two byte strings. The *skeleton* is what the hash chain covers: `id = entry_digest(skeleton)`. The *body*
+(message, actor, tags, meta) is in it as a digest over the body's bytes, which begin with 16 random ones: so a body can
+be dropped (retention, purge), every id and link still verifies, and nobody can guess a dropped message from its
+digest. Both are msgpack arrays in the one canonical encoding; decoding refuses whatever does not re-encode to the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgpack
+
+from jvs.castore.digest import DIGEST_SIZE, Digest, body_digest, entry_digest
+from jvs.errors import IntegrityError, UsageError
+from jvs.labels.names import check_tag
+
+OPS: Final = (
+    "create",
+    "push",
+    "force",
+    "reset",
+    "merge",
+    "autosave",
+    "repoint",
+    "rename",
+    "delete",
+    "undelete",
+    "checkpoint",
+    "purge",
+)
+"""Every operation this version writes. One it does not know is kept and verified, never refused."""
+
+UID_SIZE: Final = 16
+MAX_MESSAGE: Final = 4096
+"""Longest message, in bytes of UTF-8."""
+MAX_ACTOR: Final = 255
+"""Longest actor, in bytes of UTF-8."""
+MAX_ATTACHED: Final = 8192
+"""Most bytes of tags and meta together, encoded: a journal record holds at most 16 KiB."""
+MAX_PARENTS: Final = 64
+MAX_META_DEPTH: Final = 16
+MAX_OP: Final = 32
+
+_SALT_SIZE = 16
+_INT_LIMIT = 1 << 63
+_OP_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+
+class _Anything(enum.Enum):
+    ANYTHING = "anything"
+
+
+ANYTHING: Final = _Anything.ANYTHING
+"""As an expectation: whatever the label is now, or nothing."""
+
+Expect: TypeAlias = int | Digest | Literal[_Anything.ANYTHING] | None
+"""What a label must be for a move to happen: None or 0: it must not exist; an int: its generation; 32 bytes: its
+newest entry's id (which, like a generation, is immune to A-B-A) or its CA id; ANYTHING: no comparison."""
+
+
+class Entry(NamedTuple):
+    """One move of a label, as read from its reflog.
+
+    label       name the label has now (its last name, if it is deleted)
+    uid         16 bytes, the label's identity across renames
+    generation  the label's generation after this move; strictly rising
+    at_ms       Unix time in ms; never below the predecessor's
+    from_, to   CA ids before and after; None: the label did not exist
+    op          one of OPS, or one that a newer version wrote
+    message, actor, tags, meta   the body; empty when `dropped`
+    parents     entry ids (of any label) this content came from: the lineage
+    depth       1 + the largest depth of the parents
+    prev        id of the label's entry before this one: the history of the pointer
+    id          digest of the skeleton
+    dropped     the body was dropped (retention, purge); the id still verifies
+    """
+
+    label: str
+    uid: bytes
+    generation: int
+    at_ms: int
+    from_: Digest | None
+    to: Digest | None
+    op: str
+    message: str
+    actor: str
+    tags: tuple[str, ...]
+    parents: tuple[Digest, ...]
+    depth: int
+    meta: Mapping[str, Any]
+    prev: Digest | None
+    id: Digest
+    dropped: bool
+
+
+class LabelInfo(NamedTuple):
+    """A label's head: what `ls` shows. `at_ms` and `message` are those of the newest entry; `upstream` is the name of
+    the label it was created from or last merged with, if that one still has a name."""
+
+    name: str
+    uid: bytes
+    ca_id: Digest
+    generation: int
+    entry_id: Digest
+    at_ms: int
+    message: str
+    upstream: str | None
+
+
+class Skeleton(NamedTuple):
+    """The part of an entry its id is the digest of; field order is the encoding's."""
+
+    uid: bytes
+    generation: int
+    at_ms: int
+    from_: Digest | None
+    to: Digest | None
+    op: str
+    parents: tuple[Digest, ...]
+    depth: int
+    prev: Digest | None
+    body: Digest
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return _pack(self)
+
+
+class Body(NamedTuple):
+    """The part of an entry that may be dropped; field order is the encoding's."""
+
+    salt: bytes
+    message: str
+    actor: str
+    tags: tuple[str, ...]
+    meta: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """The canonical bytes (map keys sorted)."""
+        return _pack((self.salt, self.message, self.actor, self.tags, _canonical(self.meta)))
+
+
+def new_body(message: str, actor: str, tags: Sequence[str], meta: Mapping[str, Any] | None) -> Body:
+    """A body with fresh salt, repeated tags dropped. Raises UsageError (bad-message; usage for the rest) when
+    something is too long or not writable."""
+    _check_text(message, MAX_MESSAGE, "the message", "bad-message")
+    _check_text(actor, MAX_ACTOR, "the actor", "usage")
+    kept = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
+    try:
+        attached = len(_pack((kept, _canonical(meta or {}))))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"meta must be JSON of moderate size and depth: {error}") from None
+    if attached > MAX_ATTACHED:
+        raise UsageError(f"tags and meta have {attached:,} bytes; at most {MAX_ATTACHED:,} are allowed")
+    return Body(os.urandom(_SALT_SIZE), message, actor, kept, dict(meta or {}))
+
+
+def decode_skeleton(raw: bytes) -> Skeleton:
+    """The skeleton in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
+    fields = _unpack(raw, len(Skeleton._fields))
+    uid, generation, at_ms, from_, to, op, parents, depth, prev, body = fields
+    sound = (
+        _is_bytes(uid, UID_SIZE)
+        and _is_int(generation, 1)
+        and _is_int(at_ms, 0)
+        and (from_ is None or _is_bytes(from_, DIGEST_SIZE))
+        and (to is None or _is_bytes(to, DIGEST_SIZE))
+        and isinstance(op, str)
+        and 0 < len(op) <= MAX_OP
+        and not op.strip(_OP_CHARS)
+        and isinstance(parents, list)
+        and len(parents) <= MAX_PARENTS
+        and all(_is_bytes(parent, DIGEST_SIZE) for parent in parents)
+        and _is_int(depth, 1)
+        and (prev is None or _is_bytes(prev, DIGEST_SIZE))
+        and _is_bytes(body, DIGEST_SIZE)
+    )
+    if not sound:
+        raise IntegrityError("a reflog entry has a field that no entry may have")
+    skeleton = Skeleton(uid, generation, at_ms, from_, to, op, tuple(parents), depth, prev, body)
+    if skeleton.encode() != raw:
+        raise IntegrityError("a reflog entry is not in the canonical encoding")
+    return skeleton
+
+
+def decode_body(raw: bytes) -> Body:
+    """The body in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
+    salt, message, actor, tags, meta = _unpack(raw, len(Body._fields))
+    sound = (
+        _is_bytes(salt, _SALT_SIZE)
+        and isinstance(message, str)
+        and isinstance(actor, str)
+        and isinstance(tags, list)
+        and all(isinstance(tag, str) for tag in tags)
+        and isinstance(meta, dict)
+    )
+    if not sound:
+        raise IntegrityError("the body of a reflog entry has a field that no body may have")
+    body = Body(salt, message, actor, tuple(tags), meta)
+    try:
+        canonical = body.encode() == raw
+    except (TypeError, ValueError):
+        canonical = False
+    if not canonical:
+        raise IntegrityError("the body of a reflog entry is not in the canonical encoding")
+    return body
+
+
+def decode_entry(label: str, skeleton: bytes, body: bytes | None) -> Entry:
+    """The entry of `label` in these bytes (`body` None: dropped). Its id is recomputed and its body checked against
+    the digest in the skeleton; raises IntegrityError (damaged)."""
+    bones = decode_skeleton(skeleton)
+    flesh = None
+    if body is not None:
+        if body_digest(body) != bones.body:
+            raise IntegrityError(f"the body of {label}@{bones.generation} is not the one its entry names")
+        flesh = decode_body(body)
+    return join_entry(label, entry_digest(skeleton), bones, flesh)
+
+
+def join_entry(label: str, entry_id: Digest, bones: Skeleton, flesh: Body | None) -> Entry:
+    """The entry made of a skeleton and its body (None: dropped)."""
+    shown = flesh if flesh is not None else Body(b"", "", "", (), {})
+    return Entry(
+        label=label,
+        uid=bones.uid,
+        generation=bones.generation,
+        at_ms=bones.at_ms,
+        from_=bones.from_,
+        to=bones.to,
+        op=bones.op,
+        message=shown.message,
+        actor=shown.actor,
+        tags=shown.tags,
+        parents=bones.parents,
+        depth=bones.depth,
+        meta=shown.meta,
+        prev=bones.prev,
+        id=entry_id,
+        dropped=flesh is None,
+    )
+
+
+def _check_text(text: str, limit: int, what: str, code: str) -> None:
+    try:
+        length = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not UTF-8", code=code) from None
+    if length > limit:
+        raise UsageError(f"{what} has {length:,} bytes; at most {limit:,} are allowed", code=code)
+
+
+def _canonical(value: Any, depth: int = 0) -> Any:
+    """`value` with the keys of every map sorted; raises ValueError or TypeError on what JSON cannot say."""
+    if depth > MAX_META_DEPTH:
+        raise ValueError(f"nested more than {MAX_META_DEPTH} deep")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value} is not JSON")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("a key is not a string")
+        return {key: _canonical(value[key], depth + 1) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, depth + 1) for item in value]
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def _unpack(raw: bytes, fields: int) -> list[Any]:
+    try:
+        value = msgpack.unpackb(raw)
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise IntegrityError(f"a reflog entry does not decode: {error}") from None
+    if not isinstance(value, list) or len(value) != fields:
+        raise IntegrityError("a reflog entry has the wrong number of fields")
+    return value
+
+
+def _is_bytes(value: object, size: int) -> bool:
+    return isinstance(value, bytes) and len(value) == size
+
+
+def _is_int(value: object, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < _INT_LIMIT

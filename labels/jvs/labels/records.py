@@ -1,0 +1,219 @@
+"""Journal records of the pointer plane, and the one place that turns a record into table rows.
+
+A live move and a replay go through the same `apply_*` functions, so tables rebuilt from the journal are the tables
+that were lost (property-tested). What a record means is read off the entry and the label's present state, never off
+the name of its op: an op that a newer version invented is applied by what it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from jvs.castore.backend import ReadTxn, WriteTxn
+from jvs.castore.digest import Digest, body_digest, entry_digest
+from jvs.errors import IntegrityError
+from jvs.labels.model import Body, Entry, Skeleton, decode_body, decode_skeleton, join_entry
+from jvs.labels.tables import (
+    DELETED,
+    DETACHED,
+    ENTRIES,
+    IDS,
+    LABELS,
+    SNAPSHOTS,
+    TAGGED,
+    TAGS,
+    UIDS,
+    Head,
+    NameSpan,
+    Owner,
+    TagRow,
+    entry_key,
+    name_key,
+    newest_span,
+    number,
+    owner_of,
+    pack_row,
+    place_of,
+    put_span,
+    span_key,
+    unpack_head,
+    unpack_row,
+)
+
+LABEL_OP: Final = "label."
+"""Journal ops of moves: this and the entry's op, e.g. `label.push`."""
+UNTAG_OP: Final = "tag.delete"
+DETACH_OP: Final = "detached"
+
+
+class Move(NamedTuple):
+    """One reflog entry as the journal has it.
+
+    name      the label's name after the move
+    upstream  uid of the label's upstream after the move
+    """
+
+    name: str
+    skeleton: bytes
+    body: bytes | None
+    upstream: bytes | None
+
+
+def write_move(txn: WriteTxn, name: str, skeleton: Skeleton, body: Body, upstream: bytes | None) -> Entry:
+    """Journal and apply a new entry of the label that is called `name` afterwards; the entry as a reader sees it.
+
+    The skeleton's body digest is filled in here. The caller has checked that the entry may be written.
+    """
+    flesh = body.encode()
+    skeleton = skeleton._replace(body=body_digest(flesh))
+    move = Move(name, skeleton.encode(), flesh, upstream)
+    txn.journal(
+        LABEL_OP + skeleton.op,
+        {"label": name, "entry": move.skeleton, "upstream": upstream},
+        {"entry": move.body},
+    )
+    return join_entry(name, _apply(txn, move, skeleton, body), skeleton, body)
+
+
+def write_untag(txn: WriteTxn, tag: str, actor: str, message: str) -> None:
+    """Journal and apply the deletion of a tag."""
+    txn.journal(UNTAG_OP, {"tag": tag}, {"actor": actor, "message": message})
+    apply_untag(txn, tag)
+
+
+def write_detached(txn: WriteTxn, ca_id: Digest, at_ms: int, actor: str) -> None:
+    """Journal and apply a detached record."""
+    txn.journal(DETACH_OP, {"ca_id": ca_id, "at_ms": at_ms}, {"actor": actor})
+    apply_detached(txn, ca_id, at_ms)
+
+
+def move_from_journal(skeleton: Mapping[str, Any], body: Mapping[str, Any] | None) -> Move:
+    """The move in a journal record; raises IntegrityError when there is none."""
+    name, raw, upstream = skeleton.get("label"), skeleton.get("entry"), skeleton.get("upstream")
+    flesh = None if body is None else body.get("entry")
+    if (
+        not isinstance(name, str)
+        or not isinstance(raw, bytes)
+        or not isinstance(upstream, bytes | None)
+        or not isinstance(flesh, bytes | None)
+    ):
+        raise IntegrityError("a journal record of a label move is not one", code="journal-damaged")
+    return Move(name, raw, flesh, upstream)
+
+
+def apply_move(txn: WriteTxn, move: Move) -> Skeleton:
+    """Apply a move read from a journal; returns its skeleton. Raises IntegrityError when it does not verify or does
+    not follow from the state of its label."""
+    skeleton = decode_skeleton(move.skeleton)
+    body = None
+    if move.body is not None:
+        if body_digest(move.body) != skeleton.body:
+            raise IntegrityError(f"the body of {move.name}@{skeleton.generation} is not the one its entry names")
+        body = decode_body(move.body)
+    _apply(txn, move, skeleton, body)
+    return skeleton
+
+
+def apply_untag(txn: WriteTxn, tag: str) -> None:
+    """Delete a tag: every entry that has it loses it, in O(1)."""
+    row = tag_row(txn, tag)
+    txn.put(TAGS, name_key(tag), pack_row((row.last, row.last)))
+
+
+def apply_detached(txn: WriteTxn, ca_id: Digest, at_ms: int) -> None:
+    """Record a snapshot without a label. A second record never makes the first one older."""
+    known = txn.get(DETACHED, ca_id)
+    newest = at_ms if known is None else max(at_ms, int.from_bytes(known, "big"))
+    txn.put(DETACHED, ca_id, number(newest))
+
+
+def tag_row(txn: ReadTxn, tag: str) -> TagRow:
+    """The serials of a tag; (0, 0) when nothing ever had it."""
+    raw = txn.get(TAGS, name_key(tag))
+    if raw is None:
+        txn.check_table(TAGS)
+        return TagRow(0, 0)
+    return TagRow(*unpack_row(raw, len(TagRow._fields)))
+
+
+def _apply(txn: WriteTxn, move: Move, skeleton: Skeleton, body: Body | None) -> Digest:
+    entry_id = entry_digest(move.skeleton)
+    _place(txn, move, skeleton, entry_id)
+    key = entry_key(skeleton.uid, skeleton.generation)
+    txn.put(ENTRIES, key, pack_row((move.skeleton, move.body)))
+    txn.put(IDS, entry_id, key)
+    if skeleton.to is not None:
+        txn.put(SNAPSHOTS, skeleton.to + skeleton.uid, number(skeleton.generation))
+    for tag in body.tags if body is not None else ():
+        row = tag_row(txn, tag)
+        txn.put(TAGS, name_key(tag), pack_row((row.last + 1, row.floor)))
+        txn.put(TAGGED, span_key(tag, row.last + 1), key)
+    return entry_id
+
+
+def _place(txn: WriteTxn, move: Move, new: Skeleton, entry_id: Digest) -> None:
+    """Bring LABELS, DELETED, NAMES and UIDS to the state after this move."""
+    owner = owner_of(txn, new.uid)
+    before = None if owner is None else _standing(txn, move, new, owner)
+    _follows(move, new, before)
+    content = new.to if new.to is not None or before is None else before.ca_id
+    if content is None:
+        raise _unexpected(move, new, "it begins with nothing")
+    head = pack_row(Head(new.uid, content, new.generation, entry_id, new.at_ms, new.depth, move.upstream))
+
+    lived_as = owner.name if owner is not None and owner.live else None
+    lives_as = move.name if new.to is not None else None
+    if lived_as is not None and lived_as == lives_as:
+        txn.put(LABELS, name_key(lived_as), head)
+        return
+    if owner is not None and before is not None:
+        if owner.live:
+            txn.delete(LABELS, name_key(owner.name))
+            _close_span(txn, move, new, owner.name, before.generation if lives_as else new.generation)
+        else:
+            txn.delete(DELETED, span_key(owner.name, before.generation))
+    if lives_as is None:
+        txn.put(DELETED, span_key(move.name, new.generation), head)
+    else:
+        if txn.get(LABELS, name_key(lives_as)) is not None:
+            raise _unexpected(move, new, "another label has its name")
+        txn.put(LABELS, name_key(lives_as), head)
+        put_span(txn, lives_as, NameSpan(new.generation, new.uid, None))
+    txn.put(UIDS, new.uid, pack_row(Owner(move.name, lives_as is not None)))
+
+
+def _standing(txn: ReadTxn, move: Move, new: Skeleton, owner: Owner) -> Head:
+    """The head a known label has before this move, live or deleted."""
+    if owner.live:
+        raw = txn.get(LABELS, name_key(owner.name))
+    else:
+        place = None if new.prev is None else place_of(txn, new.prev)
+        raw = None if place is None else txn.get(DELETED, span_key(owner.name, place[1]))
+    if raw is None:
+        raise _unexpected(move, new, "its label is not there")
+    return unpack_head(raw)
+
+
+def _follows(move: Move, new: Skeleton, before: Head | None) -> None:
+    """Check that the entry is the next one of its label."""
+    if before is None:
+        if new.prev is not None:
+            raise _unexpected(move, new, "the entry before it is not there")
+        return
+    if new.uid != before.uid or new.prev != before.entry_id:
+        raise _unexpected(move, new, "it does not follow the newest entry")
+    if new.generation <= before.generation or new.at_ms < before.at_ms:
+        raise _unexpected(move, new, "its generation or time goes back")
+
+
+def _close_span(txn: WriteTxn, move: Move, new: Skeleton, name: str, last: int) -> None:
+    """Note the last generation a label had under a name it loses."""
+    span = newest_span(txn, name)
+    if span is None or span.uid != new.uid:
+        raise _unexpected(move, new, "its name is not its own")
+    put_span(txn, name, span._replace(last=last))
+
+
+def _unexpected(move: Move, new: Skeleton, why: str) -> IntegrityError:
+    return IntegrityError(f"the move of {move.name} to generation {new.generation} does not fit: {why}")

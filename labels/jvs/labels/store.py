@@ -1,0 +1,280 @@
+"""The label store: what every implementation promises, and the one over a meta store's tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
+from jvs.castore.digest import Digest
+from jvs.labels import moves, reads
+from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo
+from jvs.labels.moves import MoveRequest, Note
+from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
+
+LOG_PAGE = 256
+"""Entries read per transaction while a reflog is streamed: a slow reader must not hold a read view open."""
+
+
+def wall_clock() -> int:
+    """Unix time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+class LabelStore(Protocol):
+    """Movable names for snapshots, with a reflog.
+
+    Whatever keeps them, these hold for every implementation, across processes and crashes (`conformance` checks them):
+
+    * A move is one atomic write of the head and its reflog entry. The head is never ahead of the reflog.
+    * Generations of a label rise strictly; those of a name never repeat, also across delete and create.
+    * `prev` links the entries of one label into a chain; ids are recomputed whenever an entry is read.
+    * A snapshot becomes a head only if its root page is in the store at that moment (CollectedError otherwise).
+    * at_ms never falls along one label's entries, whatever the clocks of the writers say.
+    * A comparison that fails raises LabelMovedError with the head that was read in the same transaction.
+
+    Every mutation raises UsageError for a malformed name, message (bad-message), tag or meta. `expect` is an Expect:
+    ANYTHING, None or 0 (must not exist), a generation, an entry id, or a CA id.
+    """
+
+    def get(self, name: str) -> LabelInfo | None:
+        """The live label of that name, or None."""
+
+    def list(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Sequence[LabelInfo]:
+        """Live labels whose names start with `prefix` and come after `after`, in order of their UTF-8 bytes."""
+
+    def compare_and_set(
+        self,
+        name: str,
+        expect: Expect,
+        new: Digest,
+        *,
+        op: str = "push",
+        message: str = "",
+        tags: Sequence[str] = (),
+        parents: Sequence[Digest] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """Make `name` point to `new` if it is what was expected; creates it when it does not exist and that was
+        allowed. Returns the new entry. Raises LabelMovedError, CollectedError, UnknownError (a parent)."""
+
+    def force(
+        self, name: str, new: Digest, *, message: str = "", tags: Sequence[str] = (), parents: Sequence[Digest] = ()
+    ) -> Entry:
+        """Move (or create) without a comparison; recorded as `force`."""
+
+    def reset(
+        self,
+        name: str,
+        target: Digest,
+        *,
+        expect: Expect = ANYTHING,
+        allow_unlogged: bool = False,
+        message: str = "",
+    ) -> Entry:
+        """Move back to an entry id or CA id of the label's own reflog (StateError not-in-reflog unless allowed)."""
+
+    def delete(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """Delete; raises UnknownError (unknown-label). The name keeps its highest generation for ever."""
+
+    def undelete(self, name: str, *, message: str = "") -> Entry:
+        """Bring back the label deleted last under this name; never onto a name in use (already-exists)."""
+
+    def rename(self, old: str, new: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """Change a label's name, O(1); its reflog goes with it."""
+
+    def undo(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """Revert the newest move; a move itself, so undoing twice redoes."""
+
+    def autosave(self, name: str, new: Digest, *, parents: Sequence[Digest] = (), message: str = "") -> Entry:
+        """Record a snapshot on the label `autosave/NAME`, without a comparison."""
+
+    def log(self, name: str, limit: int | None = None, *, newest_first: bool = True) -> Iterator[Entry]:
+        """The newest `limit` entries of a live label, streamed; entries added meanwhile are not seen."""
+
+    def entry(self, entry_id: Digest) -> Entry:
+        """The entry of that id, also of a deleted label; raises UnknownError (unknown-revision)."""
+
+    def tag(self, tag: str) -> Entry:
+        """The newest entry with that tag; raises UnknownError (unknown-tag)."""
+
+    def tags(self) -> Sequence[str]:
+        """Every tag some entry has."""
+
+    def delete_tag(self, tag: str, *, message: str = "") -> None:
+        """Take a tag from every entry that has it; raises UnknownError (unknown-tag)."""
+
+    def record_detached(self, ca_id: Digest) -> None:
+        """Keep a snapshot that no label points to for 24 hours."""
+
+
+class Labels:
+    """The label store over a MetaStore's tables: one write transaction per move, shared by all processes.
+
+    store  the tables (and the index that says which roots exist)
+    actor  who moves labels through this object; at most 255 bytes
+    clock  Unix time in ms
+
+    The methods ending in `_in` do the same inside a transaction somebody else opened, for instance the last one of
+    `ObjectWriter.publish`. They write nothing when they raise, so that transaction may still be used for something
+    else, such as recording the snapshot of a lost race as detached.
+    """
+
+    def __init__(self, store: MetaStore, actor: str = "", clock: Callable[[], int] = wall_clock) -> None:
+        self._store = store
+        self._actor = actor
+        self._clock = clock
+
+    # what there is
+
+    def get(self, name: str) -> LabelInfo | None:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return self.get_in(txn, name)
+
+    def get_in(self, txn: ReadTxn, name: str) -> LabelInfo | None:
+        """`get`, in a transaction."""
+        return reads.label_info(txn, check_label_name(name))
+
+    def require(self, name: str) -> LabelInfo:
+        """The live label; raises UnknownError (unknown-label), with the nearest names."""
+        with self._store.read() as txn:
+            info = self.get_in(txn, name)
+            if info is None:
+                raise reads.unknown_label(txn, name)
+            return info
+
+    def list(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Sequence[LabelInfo]:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return reads.list_labels(txn, prefix, after, limit)
+
+    def log(self, name: str, limit: int | None = None, *, newest_first: bool = True) -> Iterator[Entry]:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            head = reads.live_head(txn, name)
+            first = None if limit is None else reads.nth_generation(txn, head, max(limit, 1) - 1)
+        if limit is not None and limit <= 0:
+            return iter(())
+        return self._stream(head.uid, first or 0, head.generation, newest_first)
+
+    def _stream(self, uid: bytes, first: int, last: int, newest_first: bool) -> Iterator[Entry]:
+        while first <= last:
+            with self._store.read() as txn:
+                page = reads.log_page(txn, uid, first, last, LOG_PAGE, newest_first=newest_first)
+            yield from page
+            if len(page) < LOG_PAGE:
+                return
+            if newest_first:
+                last = page[-1].generation - 1
+            else:
+                first = page[-1].generation + 1
+
+    def entry(self, entry_id: Digest) -> Entry:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return reads.existing_entry(txn, entry_id)
+
+    def tag(self, tag: str) -> Entry:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return reads.newest_tagged(txn, check_tag(tag))
+
+    def tags(self) -> Sequence[str]:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return reads.list_tags(txn)
+
+    # what changes it
+
+    def move(self, request: MoveRequest) -> Entry:
+        """`move_in`, in a transaction of its own."""
+        with self._store.write() as txn:
+            return self.move_in(txn, request)
+
+    def move_in(self, txn: WriteTxn, request: MoveRequest) -> Entry:
+        """Carry out a MoveRequest; see `moves.move` for what it raises."""
+        note = self._note(request.message, request.tags, request.meta, request.actor)
+        return moves.move(txn, note, request)
+
+    def compare_and_set(
+        self,
+        name: str,
+        expect: Expect,
+        new: Digest,
+        *,
+        op: str = "push",
+        message: str = "",
+        tags: Sequence[str] = (),
+        parents: Sequence[Digest] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """See LabelStore."""
+        return self.move(MoveRequest(name, new, expect, op, parents, message, tags, meta))
+
+    def force(
+        self, name: str, new: Digest, *, message: str = "", tags: Sequence[str] = (), parents: Sequence[Digest] = ()
+    ) -> Entry:
+        """See LabelStore."""
+        return self.move(MoveRequest(name, new, ANYTHING, "force", parents, message, tags))
+
+    def autosave(self, name: str, new: Digest, *, parents: Sequence[Digest] = (), message: str = "") -> Entry:
+        """See LabelStore."""
+        return self.move(MoveRequest(f"{AUTOSAVE}/{name}", new, ANYTHING, "autosave", parents, message))
+
+    def reset(
+        self,
+        name: str,
+        target: Digest,
+        *,
+        expect: Expect = ANYTHING,
+        allow_unlogged: bool = False,
+        message: str = "",
+    ) -> Entry:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            return moves.reset(txn, self._note(message), name, target, expect, allow_unlogged=allow_unlogged)
+
+    def delete(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            return moves.delete(txn, self._note(message), name, expect)
+
+    def undelete(self, name: str, *, message: str = "") -> Entry:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            return moves.undelete(txn, self._note(message), name)
+
+    def rename(self, old: str, new: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            return moves.rename(txn, self._note(message), old, new, expect)
+
+    def undo(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            return moves.undo(txn, self._note(message), name, expect)
+
+    def delete_tag(self, tag: str, *, message: str = "") -> None:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            moves.delete_tag(txn, self._note(message), tag)
+
+    def record_detached(self, ca_id: Digest) -> None:
+        """See LabelStore."""
+        with self._store.write() as txn:
+            self.record_detached_in(txn, ca_id)
+
+    def record_detached_in(self, txn: WriteTxn, ca_id: Digest) -> None:
+        """`record_detached`, in a transaction."""
+        moves.record_detached(txn, self._note(), ca_id)
+
+    def _note(
+        self,
+        message: str = "",
+        tags: Sequence[str] = (),
+        meta: Mapping[str, Any] | None = None,
+        actor: str | None = None,
+    ) -> Note:
+        return Note(self._clock(), self._actor if actor is None else actor, message, tags, meta)

@@ -1,0 +1,237 @@
+"""The tables of the pointer plane: keys, rows, and the look-ups that everything else is made of.
+
+    LABELS      name                         -> Head                      the live labels
+    DELETED     name 0x00 generation         -> Head                      deleted labels that may come back
+    NAMES       name 0x00 first generation   -> [uid, last generation]    every stretch a label had this name
+    UIDS        uid                          -> [name, live]
+    ENTRIES     uid generation               -> [skeleton, body | nil]    the reflogs
+    IDS         entry id                     -> uid generation
+    SNAPSHOTS   CA id, uid                   -> generation                newest entry of that label with that content
+    TAGS        tag                          -> [last, floor]             serials given; those <= floor are deleted
+    TAGGED      tag 0x00 serial              -> uid generation
+    DETACHED    CA id                        -> at_ms                     snapshots recorded without a label
+
+Generations, serials and times in keys are 8 bytes, big-endian, so key order is their order. A name holds no 0x00, so
+`name 0x00` starts the keys of exactly that name, and everything below `a/b` lies in [`a/b/`, `a/b0`).
+Every look-up is O(log n); none walks a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from jvs.castore.backend import ReadTxn, Table, WriteTxn
+from jvs.castore.digest import Digest
+from jvs.errors import IndexDamagedError
+from jvs.labels.model import UID_SIZE, Entry, Skeleton, decode_entry, decode_skeleton
+
+LABELS: Final = Table("labels")
+DELETED: Final = Table("labels.deleted")
+NAMES: Final = Table("labels.names")
+UIDS: Final = Table("labels.uids")
+ENTRIES: Final = Table("labels.entries")
+IDS: Final = Table("labels.ids")
+SNAPSHOTS: Final = Table("labels.snapshots")
+TAGS: Final = Table("labels.tags")
+TAGGED: Final = Table("labels.tagged")
+DETACHED: Final = Table("labels.detached")
+
+ALL_TABLES: Final = (LABELS, DELETED, NAMES, UIDS, ENTRIES, IDS, SNAPSHOTS, TAGS, TAGGED, DETACHED)
+"""Every table this package writes; all of it can be made again from the journal (`replay`)."""
+
+
+class Head(NamedTuple):
+    """Where a label stands: its newest entry, in short.
+
+    A deleted label's head keeps the CA id it had when it was deleted; generation, entry and time are the deletion's.
+    `upstream` is the uid of the label it was created from or last merged with.
+    """
+
+    uid: bytes
+    ca_id: Digest
+    generation: int
+    entry_id: Digest
+    at_ms: int
+    depth: int
+    upstream: bytes | None
+
+
+class NameSpan(NamedTuple):
+    """A stretch of generations in which one label had one name; `last` is None while it still has it."""
+
+    first: int
+    uid: bytes
+    last: int | None
+
+
+class Owner(NamedTuple):
+    """The name a uid has, or had last (`live` False: it is deleted)."""
+
+    name: str
+    live: bool
+
+
+class TagRow(NamedTuple):
+    """The newest serial given out for a tag, and the newest that was deleted."""
+
+    last: int
+    floor: int
+
+
+def number(value: int) -> bytes:
+    """8 bytes, big-endian."""
+    return value.to_bytes(8, "big")
+
+
+def name_key(name: str) -> bytes:
+    """The key of a label in LABELS (a tag in TAGS)."""
+    return name.encode("utf-8")
+
+
+def span_key(name: str, value: int) -> bytes:
+    """name 0x00 value: the keys of DELETED, NAMES and TAGGED."""
+    return name.encode("utf-8") + b"\0" + number(value)
+
+
+def entry_key(uid: bytes, generation: int) -> bytes:
+    """The key of an entry in ENTRIES (and the value of IDS and TAGGED)."""
+    return uid + number(generation)
+
+
+def split_entry_key(key: bytes) -> tuple[bytes, int]:
+    """(uid, generation)."""
+    return key[:UID_SIZE], int.from_bytes(key[UID_SIZE:], "big")
+
+
+def pack_row(row: tuple[Any, ...]) -> bytes:
+    """A row as msgpack."""
+    packed: bytes = msgpack.packb(row)
+    return packed
+
+
+def unpack_row(raw: bytes, fields: int) -> list[Any]:
+    """The fields of a row. Its bytes passed the store's checksum, so a bad one is a fault of whoever wrote it."""
+    try:
+        row = msgpack.unpackb(raw)
+    except (ValueError, msgpack.UnpackException):
+        row = None
+    if not isinstance(row, list) or len(row) != fields:
+        raise IndexDamagedError("a row of the label tables does not decode")
+    return row
+
+
+def unpack_head(raw: bytes) -> Head:
+    """The Head in a value of LABELS or DELETED."""
+    return Head(*unpack_row(raw, len(Head._fields)))
+
+
+def head_of(txn: ReadTxn, name: str) -> Head | None:
+    """The live label's head. None is believed only after the table's count and digest were compared (exit 8)."""
+    raw = txn.get(LABELS, name_key(name))
+    if raw is None:
+        txn.check_table(LABELS)
+        return None
+    return unpack_head(raw)
+
+
+def owner_of(txn: ReadTxn, uid: bytes) -> Owner | None:
+    """The name of a uid."""
+    raw = txn.get(UIDS, uid)
+    return None if raw is None else Owner(*unpack_row(raw, len(Owner._fields)))
+
+
+def newest_deleted(txn: ReadTxn, name: str) -> Head | None:
+    """The head of the label deleted last under this name, if one can be brought back."""
+    start, stop = span_key(name, 0), name_key(name) + b"\1"
+    for _key, raw in txn.scan(DELETED, start, stop, reverse=True):
+        return unpack_head(raw)
+    txn.check_table(DELETED)
+    return None
+
+
+def newest_span(txn: ReadTxn, name: str, at: int | None = None) -> NameSpan | None:
+    """The newest stretch under this name (that began at generation `at` or before, if given)."""
+    stop = name_key(name) + b"\1" if at is None else span_key(name, at + 1)
+    for key, raw in txn.scan(NAMES, span_key(name, 0), stop, reverse=True):
+        uid, last = unpack_row(raw, 2)
+        return NameSpan(int.from_bytes(key[-8:], "big"), uid, last)
+    txn.check_table(NAMES)
+    return None
+
+
+def put_span(txn: WriteTxn, name: str, span: NameSpan) -> None:
+    """Write one row of NAMES."""
+    txn.put(NAMES, span_key(name, span.first), pack_row((span.uid, span.last)))
+
+
+def used_generation(txn: ReadTxn, name: str) -> int:
+    """The highest generation used under a name that is not in use now (0: never used): its tombstone."""
+    span = newest_span(txn, name)
+    return 0 if span is None or span.last is None else span.last
+
+
+def entry_bytes(txn: ReadTxn, uid: bytes, generation: int) -> tuple[bytes, bytes | None] | None:
+    """(skeleton, body or None) of one entry."""
+    raw = txn.get(ENTRIES, entry_key(uid, generation))
+    return None if raw is None else split_entry(raw)
+
+
+def split_entry(raw: bytes) -> tuple[bytes, bytes | None]:
+    """(skeleton, body or None) in a value of ENTRIES."""
+    skeleton, body = unpack_row(raw, 2)
+    return skeleton, body
+
+
+def place_of(txn: ReadTxn, entry_id: Digest) -> tuple[bytes, int] | None:
+    """(uid, generation) of an entry id."""
+    key = txn.get(IDS, entry_id)
+    if key is None:
+        txn.check_table(IDS)
+        return None
+    return split_entry_key(key)
+
+
+def skeleton_of(txn: ReadTxn, entry_id: Digest) -> Skeleton | None:
+    """The skeleton of an entry id."""
+    place = place_of(txn, entry_id)
+    if place is None:
+        return None
+    found = entry_bytes(txn, *place)
+    if found is None:
+        raise IndexDamagedError(f"the reflog entry {entry_id.hex()} is listed but not there")
+    return decode_skeleton(found[0])
+
+
+def entry_at(txn: ReadTxn, uid: bytes, generation: int) -> Entry | None:
+    """One entry of a label, verified."""
+    found = entry_bytes(txn, uid, generation)
+    if found is None:
+        return None
+    owner = owner_of(txn, uid)
+    if owner is None:
+        raise IndexDamagedError(f"the label {uid.hex()} has a reflog but no name")
+    return decode_entry(owner.name, *found)
+
+
+def entry_by_id(txn: ReadTxn, entry_id: Digest) -> Entry | None:
+    """The entry of that id, verified, or None."""
+    place = place_of(txn, entry_id)
+    if place is None:
+        return None
+    entry = entry_at(txn, *place)
+    if entry is None or entry.id != entry_id:
+        raise IndexDamagedError(f"the reflog entry {entry_id.hex()} is listed but not there")
+    return entry
+
+
+def entries_between(
+    txn: ReadTxn, uid: bytes, first: int, last: int, *, reverse: bool = False
+) -> Iterator[tuple[int, bytes, bytes | None]]:
+    """(generation, skeleton, body) of a label's entries with first <= generation <= last."""
+    start, stop = entry_key(uid, first), entry_key(uid, last + 1)
+    for key, raw in txn.scan(ENTRIES, start, stop, reverse=reverse):
+        skeleton, body = split_entry(raw)
+        yield int.from_bytes(key[UID_SIZE:], "big"), skeleton, body
