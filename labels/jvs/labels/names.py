@@ -36,7 +36,7 @@ def check_label_name(name: str) -> str:
     """Return `name`; raises UsageError (bad-label-name) with the reason when no label may be called that."""
     reason = label_name_fault(name)
     if reason is not None:
-        raise UsageError(f"{_shown(name)} cannot be a label name: {reason}", code="bad-label-name")
+        raise UsageError(f"{shown(name)} cannot be a label name: {reason}", code="bad-label-name")
     return name
 
 
@@ -44,7 +44,7 @@ def check_tag(tag: str) -> str:
     """Return `tag`; raises UsageError (usage) when it may not be a tag: one component, `+` and `=` allowed too."""
     reason = _length_fault(tag, MAX_TAG) or _component_fault(tag, _PLAIN_TAG)
     if reason is not None:
-        raise UsageError(f"{_shown(tag)} cannot be a tag: {reason}", next="choose a tag such as v1.2 or best")
+        raise UsageError(f"{shown(tag)} cannot be a tag: {reason}", next="choose a tag such as v1.2 or best")
     return tag
 
 
@@ -67,6 +67,11 @@ def label_name_fault(name: str) -> str | None:
 def is_autosave_name(name: str) -> bool:
     """Whether `name` is kept for autosaves: `autosave` or anything below it."""
     return name == AUTOSAVE or name.startswith(AUTOSAVE + "/")
+
+
+def shown(text: str) -> str:
+    """The text as people may see it: quoted, short, control characters and lone surrogates escaped."""
+    return ascii(text[:80]) if not text[:80].isprintable() else repr(text[:80])
 
 
 def _length_fault(name: str, limit: int) -> str | None:
@@ -92,10 +97,5 @@ def _component_fault(component: str, plain: frozenset[str]) -> str | None:
         return f"{component} is reserved"
     for char in component:
         if char not in plain and not (char > "\x7f" and char.isalpha()):
-            return f"{_shown(char)} is not allowed in it"
+            return f"{shown(char)} is not allowed in it"
     return None
-
-
-def _shown(text: str) -> str:
-    """The text as people may see it: quoted, short, control characters and lone surrogates escaped."""
-    return ascii(text[:80]) if not text[:80].isprintable() else repr(text[:80])

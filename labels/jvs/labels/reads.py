@@ -51,7 +51,7 @@ def live_head(txn: ReadTxn, name: str) -> Head:
 
 
 def list_labels(txn: ReadTxn, prefix: str = "", after: str | None = None, limit: int | None = None) -> list[LabelInfo]:
-    """Live labels in order of their UTF-8 bytes: names that start with `prefix`, come after `after`, at most `limit`."""
+    """Live labels by the bytes of their names: those that start with `prefix` and follow `after`, at most `limit`."""
     low = name_key(prefix)
     start = low if after is None else max(low, name_key(after) + b"\0")
     found: list[LabelInfo] = []

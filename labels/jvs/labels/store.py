@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest
-from jvs.labels import moves, reads
+from jvs.labels import lineage, moves, reads, revisions, verify
 from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest, Note
 from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
+from jvs.labels.revisions import Resolved, Revision
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
 
 LOG_PAGE = 256
 """Entries read per transaction while a reflog is streamed: a slow reader must not hold a read view open."""
@@ -185,6 +189,43 @@ class Labels:
         """See LabelStore."""
         with self._store.read() as txn:
             return reads.list_tags(txn)
+
+    def resolve(self, revision: str, *, tz: tzinfo | None = None) -> Resolved:
+        """What a revision names (see `revisions`)."""
+        parsed = revisions.parse(revision)
+        with self._store.read() as txn:
+            return revisions.resolve(txn, parsed, now_ms=self._clock(), tz=tz)
+
+    def resolve_expected(self, expected: str, *, tz: tzinfo | None = None) -> Expect:
+        """What `--expected` names now, as an Expect."""
+        parsed = revisions.parse_expected(expected)
+        with self._store.read() as txn:
+            return revisions.resolve_expected(txn, parsed, now_ms=self._clock(), tz=tz)
+
+    def split_location(self, text: str) -> Revision:
+        """The revision in `LABEL[@REV]/PATH` (a `jvs://` address without its scheme)."""
+        with self._store.read() as txn:
+            return revisions.split_location(txn, text)
+
+    def merge_bases(self, left: Digest, right: Digest) -> Sequence[Digest]:
+        """The best common ancestors of two entries (see `lineage`)."""
+        with self._store.read() as txn:
+            return lineage.merge_bases(txn, left, right)
+
+    def is_ancestor(self, ancestor: Digest, descendant: Digest) -> bool:
+        """Whether one entry's content came from another's."""
+        with self._store.read() as txn:
+            return lineage.is_ancestor(txn, ancestor, descendant)
+
+    def verify_chain(self, name: str) -> int:
+        """Recompute every id and link of a label's reflog; the number of entries. Raises IntegrityError."""
+        with self._store.read() as txn:
+            return verify.verify_chain(txn, name)
+
+    def verify(self) -> int:
+        """Verify every reflog and index table; the number of entries. Raises IntegrityError at the first fault."""
+        with self._store.read() as txn:
+            return verify.verify_labels(txn)
 
     # what changes it
 

@@ -29,15 +29,15 @@ from jvs.errors import IndexDamagedError
 from jvs.labels.model import UID_SIZE, Entry, Skeleton, decode_entry, decode_skeleton
 
 LABELS: Final = Table("labels")
-DELETED: Final = Table("labels.deleted")
-NAMES: Final = Table("labels.names")
-UIDS: Final = Table("labels.uids")
-ENTRIES: Final = Table("labels.entries")
-IDS: Final = Table("labels.ids")
-SNAPSHOTS: Final = Table("labels.snapshots")
-TAGS: Final = Table("labels.tags")
-TAGGED: Final = Table("labels.tagged")
-DETACHED: Final = Table("labels.detached")
+DELETED: Final = Table("deleted")
+NAMES: Final = Table("names")
+UIDS: Final = Table("uids")
+ENTRIES: Final = Table("reflog")
+IDS: Final = Table("ids")
+SNAPSHOTS: Final = Table("roots")
+TAGS: Final = Table("tags")
+TAGGED: Final = Table("tagged")
+DETACHED: Final = Table("detached")
 
 ALL_TABLES: Final = (LABELS, DELETED, NAMES, UIDS, ENTRIES, IDS, SNAPSHOTS, TAGS, TAGGED, DETACHED)
 """Every table this package writes; all of it can be made again from the journal (`replay`)."""
