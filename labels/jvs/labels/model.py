@@ -154,12 +154,13 @@ def new_body(message: str, actor: str, tags: Sequence[str], meta: Mapping[str, A
     _check_text(actor, MAX_ACTOR, "the actor", "usage")
     kept = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
     try:
-        attached = len(_pack((kept, _canonical(meta or {}))))
+        plain = _canonical(meta or {})
+        attached = len(_pack((kept, plain)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"meta must be JSON of moderate size and depth: {error}") from None
     if attached > MAX_ATTACHED:
         raise UsageError(f"tags and meta have {attached:,} bytes; at most {MAX_ATTACHED:,} are allowed")
-    return Body(os.urandom(_SALT_SIZE), message, actor, kept, dict(meta or {}))
+    return Body(os.urandom(_SALT_SIZE), message, actor, kept, plain)
 
 
 def decode_skeleton(raw: bytes) -> Skeleton:
