@@ -71,7 +71,7 @@ class ObjectInfo(NamedTuple):
 class Table(NamedTuple):
     """A named, ordered table of the meta store (bytes -> bytes).
 
-    name  2 to 32 of `a-z0-9_-`, beginning with a letter (a backend's own tables have other names)
+    name  2 to 32 of `a-z0-9._-`, beginning with a letter (a backend's own tables have other names)
     Keys have at most 400 bytes. A table that was never written is empty.
     """
 

@@ -1,0 +1,302 @@
+"""The LMDB environment of a store: opened once per process, only after it was found fit to be mapped.
+
+LMDB maps its file and believes what it finds there: a file cut short kills the process with SIGBUS. So before the
+first open of a process the file's size is compared with its meta pages; and when the last use of the index did not
+end cleanly a child process opens it first and walks it (`probe`).
+
+Two lock files say who uses the index. `users` is held (shared) as long as an environment is open; `gate` is held
+(exclusively) for the moments of opening and closing it, so that the first one in and the last one out know that they
+are. `users` holds `open BOOT` while somebody is in, and `clean INODE SIZE MTIME` after the last one has left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import struct
+import sys
+import threading
+from typing import Final
+
+import lmdb
+
+from jvs.castore.local.descriptors import Descriptor, sync_directory
+from jvs.castore.local.failures import lmdb_error, os_error
+from jvs.errors import IndexDamagedError, StoreError
+
+MAP_SIZE: Final = 1 << 40
+_MIN_MAP: Final = 1 << 28
+MAX_READERS: Final = 4096
+QUICK_ABOVE: Final = 64 << 20
+"""An index larger than this is walked only in part when nothing but a process died."""
+_META: Final = struct.Struct("=QHHIIIQQ48s48sQQ")
+_META_FLAG: Final = 0x08
+_MAGIC: Final = 0xBEEFC0DE
+_VERSION: Final = 1
+PROBE_SECONDS: Final = 3600
+
+
+class Environment:
+    """An open environment, shared by every handle of this process on one index. Made by `acquire`."""
+
+    def __init__(self, path: str, key: tuple[int, int], *, readonly: bool) -> None:
+        self.key = key
+        self.readonly = readonly
+        self.handles = 0
+        self.verified: set[str] = set()
+        """Tables whose sums were compared in this process."""
+        self.active: set[lmdb.Transaction[bytes]] = set()
+        """Transactions in progress."""
+        self._path = path
+        self._remapping = threading.Lock()
+        self._users: Descriptor | None = None
+        with _gate(path, readonly):
+            self._users = self._enter()
+            try:
+                self._env = open_index(path, readonly=readonly)
+                self._env.reader_check()
+            except lmdb.Error as exc:
+                self._users.close()
+                raise lmdb_error(exc) from exc
+
+    def _enter(self) -> Descriptor:
+        """Examine the index unless somebody else is in; returns the lock that says we are."""
+        users = Descriptor(
+            os.path.join(self._path, "users"), os.O_RDONLY if self.readonly else os.O_RDWR | os.O_CREAT
+        )
+        try:
+            alone = users.lock(wait=False)
+            finding = short_of(self._path)
+            if finding or alone:
+                note = os.pread(users.fd, 256, 0).decode("ascii", "replace")
+                died_here = note == _open_note()
+                if finding or note != _clean_note(self._path):
+                    large = os.stat(os.path.join(self._path, "data.mdb")).st_size > QUICK_ABOVE
+                    probe(self._path, quick=died_here and large and not finding)
+            if not self.readonly:
+                _write_note(users, _open_note())
+            users.lock(shared=True)
+        except BaseException:
+            users.close()
+            raise
+        return users
+
+    def begin(self, *, write: bool) -> lmdb.Transaction[bytes]:
+        """Begin a transaction; to be given to `end`. Raises JvsError."""
+        try:
+            try:
+                txn = self._env.begin(write=write)
+            except lmdb.MapResizedError:
+                self._remap()
+                txn = self._env.begin(write=write)
+            except lmdb.ReadersFullError:
+                self._env.reader_check()
+                txn = self._env.begin(write=write)
+        except lmdb.Error as exc:
+            raise lmdb_error(exc) from exc
+        self.active.add(txn)
+        return txn
+
+    def _remap(self) -> None:
+        """Another process, with a larger map, has grown the file beyond ours: adopt its size."""
+        with self._remapping:
+            if self.active:
+                raise StoreError(
+                    "the index has grown while this process was reading it", next="run the same command again"
+                )
+            self._env.set_mapsize(0)
+
+    def last_txn(self) -> int:
+        """The number of the last committed transaction."""
+        return int(self._env.info()["last_txnid"])
+
+    def release(self) -> None:
+        """One handle less; the last one closes the environment and, if nobody else is in, notes a clean end."""
+        with _registry_lock:
+            self.handles -= 1
+            if self.handles > 0:
+                return
+            del _registry[self.key]
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._users is None:
+            return
+        users, self._users = self._users, None
+        with _gate(self._path, self.readonly):
+            self._env.close()
+            if not self.readonly and users.lock(wait=False):
+                _write_note(users, _clean_note(self._path))
+            users.close()
+
+
+class _gate:
+    """Holds the gate of an index; nothing on a read-only file system."""
+
+    def __init__(self, path: str, readonly: bool) -> None:
+        self._file = None if readonly else Descriptor(os.path.join(path, "gate"), os.O_RDWR | os.O_CREAT)
+
+    def __enter__(self) -> None:
+        if self._file is not None:
+            self._file.lock()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+_registry: dict[tuple[int, int], Environment] = {}
+_inherited: dict[tuple[int, int], Environment] = {}
+"""Environments of the parent of a forked process: not to be used, only to be got out of the way."""
+_registry_lock = threading.RLock()
+
+
+def acquire(path: str, *, readonly: bool) -> Environment:
+    """The environment of the index directory `path`, opened if this process has not yet; give back with `release`.
+
+    Raises IndexDamagedError, ReadOnlyError and other JvsErrors.
+    """
+    with _registry_lock:
+        try:
+            status = os.stat(path)
+            key = (status.st_dev, status.st_ino)
+            env = _registry.get(key)
+            if env is None:
+                _drop_inherited(key)
+                env = _registry[key] = Environment(path, key, readonly=readonly)
+        except OSError as exc:
+            raise os_error(exc, "opening the index") from exc
+        env.handles += 1
+        return env
+
+
+def _drop_inherited(key: tuple[int, int]) -> None:
+    env = _inherited.pop(key, None)
+    if env is None:
+        return
+    if env.active:
+        _inherited[key] = env
+        raise StoreError("this process was forked while its parent was using the store", code="forked")
+    # In the child this unmaps and closes copies; reader slots and locks of the parent are not touched (its pid and
+    # its fcntl locks are its own), as long as no transaction of the parent's is aborted along with it.
+    env._env.close()
+
+
+def _after_fork() -> None:
+    global _registry_lock
+    _registry_lock = threading.RLock()
+    _inherited.update(_registry)
+    _registry.clear()
+
+
+def _at_exit() -> None:
+    for env in list(_registry.values()):
+        env._leave()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
+
+
+def initialise(path: str) -> None:
+    """Make an empty index in the directory `path`, durable and marked clean. Raises OSError, JvsError."""
+    try:
+        made = lmdb.open(path, map_size=_MIN_MAP, subdir=True, mode=0o777, create=False)
+        made.sync(True)
+        made.close()
+    except lmdb.Error as exc:
+        raise lmdb_error(exc) from exc
+    for name in ("gate", "users"):
+        file = Descriptor(os.path.join(path, name), os.O_RDWR | os.O_CREAT)
+        if name == "users":
+            _write_note(file, _clean_note(path))
+        file.close()
+    sync_directory(path)
+
+
+def open_index(path: str, *, readonly: bool) -> lmdb.Environment:
+    """The environment in the directory `path`, with the largest map that fits. Raises lmdb.Error."""
+    size = MAP_SIZE
+    while True:
+        try:
+            return lmdb.open(
+                path,
+                map_size=size,
+                subdir=True,
+                readonly=readonly,
+                mode=0o777,
+                create=False,
+                max_readers=MAX_READERS,
+            )
+        except lmdb.Error as exc:
+            # The address space may be limited (ulimit -v, small machines): the largest map that fits will do.
+            if not isinstance(exc, lmdb.MemoryError) or size <= _MIN_MAP:
+                raise
+            size //= 2
+
+
+def short_of(path: str) -> str | None:
+    """What is wrong with the size of the index file, judged by its meta pages without mapping it; None when nothing.
+
+    To be called only while this process has no environment open there: closing the file drops LMDB's locks.
+    Raises IndexDamagedError when there is no index to be judged.
+    """
+    needed, page = 0, 0
+    with open(os.path.join(path, "data.mdb"), "rb", buffering=0) as file:
+        newest = -1
+        for place in (0, 1):
+            raw = os.pread(file.fileno(), _META.size, place * page)
+            if len(raw) < _META.size:
+                raise IndexDamagedError("the index file is too short to be one")
+            _, _, flags, _, magic, version, _, _, free, _, last, txn_id = _META.unpack(raw)
+            if magic != _MAGIC or version != _VERSION or not flags & _META_FLAG:
+                raise IndexDamagedError("the index file is damaged: a meta page is not one")
+            if place == 0:
+                page = int.from_bytes(free[:4], sys.byteorder)
+                if page not in (1 << shift for shift in range(9, 17)):
+                    raise IndexDamagedError("the index file is damaged: impossible page size")
+            if txn_id > newest:
+                newest, needed = txn_id, (last + 1) * page
+        size = os.fstat(file.fileno()).st_size
+    return None if size >= needed else f"the index file has {size} bytes where its meta page says {needed}"
+
+
+def probe(path: str, *, quick: bool) -> None:
+    """Have a child process open the index and walk it. Raises IndexDamagedError when it finds damage, or dies."""
+    import subprocess  # 5 ms that only an unclean end costs
+
+    # The child imports what this process would, however its path came to be.
+    start = (
+        "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+        "from jvs.castore.local.probe import main; main()"
+    )
+    command = [sys.executable, "-c", start, json.dumps(sys.path), *(["--quick"] if quick else []), path]
+    try:
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise StoreError(f"the index could not be examined: {exc}") from exc
+    if ended.returncode == 0:
+        return
+    if ended.returncode < 0:
+        raise IndexDamagedError(f"the index is damaged: reading it ends with signal {-ended.returncode}")
+    lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
+    raise IndexDamagedError(lines[-1] if lines else "the index is damaged")
+
+
+def _write_note(users: Descriptor, note: str) -> None:
+    os.pwrite(users.fd, note.encode("ascii").ljust(128), 0)
+
+
+def _clean_note(path: str) -> str:
+    status = os.stat(os.path.join(path, "data.mdb"))
+    return f"clean {status.st_ino} {status.st_size} {status.st_mtime_ns}".ljust(128)
+
+
+def _open_note() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:  # no such thing here: never the same boot, so every walk is a whole one
+        boot = os.urandom(16).hex()
+    return f"open {boot}".ljust(128)

@@ -1,0 +1,315 @@
+"""Writing objects: packs taken, filled, synced and published (DESIGN 4.3, "a pack's life")."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from jvs.castore.backend import Kind, Ref, Stored, WriteTxn
+from jvs.castore.digest import Digest
+from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
+from jvs.castore.local.failures import os_error
+from jvs.castore.local.pack import ID_SIZE, MAX_STORED, SEAL_AT, encode_header, pack_header, pack_path
+from jvs.castore.local.tables import OPEN_PACKS, PackRow
+from jvs.castore.local.txn import LocalWriteTxn, Place
+from jvs.castore.publish import PublishQueue
+from jvs.errors import JvsError, NoSpaceError, StoreError
+
+if TYPE_CHECKING:
+    from jvs.castore.local.store import LocalStore
+
+T = TypeVar("T")
+
+_BUFFER: Final = 1 << 20
+_MAX_BUFFERS: Final = 512
+_SYNC_EVERY: Final = 16 << 20
+"""Bytes written before the background thread syncs them, so that a publish finds little left to wait for."""
+
+
+class _Pack:
+    """A pack held by this writer (by the flock on it) and appended to by nobody else."""
+
+    def __init__(self, pack: bytes, file: Descriptor, end: int, *, registered: bool) -> None:
+        self.id = pack
+        self.file = file
+        self.end = end
+        self.registered = registered
+        self.recorded_end = end
+        self.asked_end = end
+        self.synced_end = end
+        self.full = False
+        self.recorded_full = False
+
+    def due(self) -> bool:
+        """Whether the index does not know yet how far this pack is written."""
+        return self.end != self.recorded_end or self.full != self.recorded_full
+
+
+class _Background:
+    """One thread that does, in order, what need not be waited for; the first failure is kept for `wait`."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | threading.Event | None] = SimpleQueue()
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Do `job` later. After a failure nothing more is done."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="jvs-packs", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, threading.Event):
+                job.set()
+            elif self._failure is None:
+                try:
+                    job()
+                except BaseException as exc:
+                    self._failure = exc
+
+    def wait(self) -> None:
+        """Return when everything has been done. Raises what a job raised."""
+        if self._thread is not None:
+            done = threading.Event()
+            self._jobs.put(done)
+            done.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the thread when it has done what it was given; failures are forgotten."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+
+
+class LocalWriter:
+    """A `backend.ObjectWriter`. Made by `LocalStore.writer`."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._queue: PublishQueue[Place] = PublishQueue()
+        self._pack: _Pack | None = None
+        self._held: list[_Pack] = []
+        self._buffers: list[bytes] = []
+        self._buffered = 0
+        self._background = _Background()
+        self._failed = False
+
+    # -- putting
+
+    def put(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
+        """See `backend.ObjectWriter`."""
+        self._check()
+        if not self._queue.first(kind, key):
+            return
+        if len(stored.data) > MAX_STORED or stored.size > MAX_STORED:
+            raise ValueError("an object of 4 GiB or more cannot be stored")
+        header = encode_header(kind, key, stored)
+        with self._finishing():
+            pack = self._current()
+            place = Place(pack.id, pack.end)
+            self._append(pack, header, stored.data)
+        self._queue.add(kind, key, stored.codec, stored.size, len(stored.data), children, place)
+
+    def _current(self) -> _Pack:
+        """The pack to append to: the one at hand, else a free one, else a new one."""
+        if self._pack is not None and self._pack.end >= SEAL_AT:
+            self._flush(self._pack)
+            self._pack.full = True
+            self._sync_later(self._pack)
+            self._pack = None
+        if self._pack is None:
+            self._pack = self._take() or self._make()
+            self._held.append(self._pack)
+            if self._pack.end == 0:
+                self._append(self._pack, pack_header(self._pack.id))
+        return self._pack
+
+    def _append(self, pack: _Pack, *data: bytes) -> None:
+        for part in data:
+            self._buffers.append(part)
+            self._buffered += len(part)
+            pack.end += len(part)
+        if self._buffered >= _BUFFER or len(self._buffers) >= _MAX_BUFFERS:
+            self._flush(pack)
+            if pack.end - pack.asked_end >= _SYNC_EVERY:
+                self._sync_later(pack)
+
+    def _flush(self, pack: _Pack) -> None:
+        """Write what is buffered; all of it belongs to `pack`."""
+        buffers, at = self._buffers, pack.end - self._buffered
+        left, self._buffers, self._buffered = self._buffered, [], 0
+        while left:
+            written = os.pwritev(pack.file.fd, buffers, at)
+            left, at = left - written, at + written
+            while buffers and written >= len(buffers[0]):
+                written -= len(buffers.pop(0))
+            if written:
+                buffers[0] = memoryview(buffers[0])[written:].tobytes()
+
+    def _sync_later(self, pack: _Pack) -> None:
+        end = pack.asked_end = pack.end
+
+        def sync() -> None:
+            sync_data(pack.file.fd)
+            pack.synced_end = end
+
+        self._background.run(sync)
+
+    # -- taking and giving back packs
+
+    def _take(self) -> _Pack | None:
+        """An unsealed pack whose lock is free, cut back to what is committed; None when there is none."""
+        with self._store.read() as txn:
+            free = [pack for pack, _ in txn.scan(OPEN_PACKS)]
+        held = {pack.id for pack in self._held}
+        for pack in free:
+            if pack not in held and (taken := self._try(pack)) is not None:
+                return taken
+        return None
+
+    def _try(self, pack: bytes) -> _Pack | None:
+        try:
+            file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR)
+        except FileNotFoundError:
+            return None  # verify reports it
+        if not file.lock(wait=False):
+            return None
+        with self._store.read() as txn:
+            row, last = txn.pack_row(pack), txn.id
+        status = os.fstat(file.fd)
+        if row is None or row.state != PackRow.OPEN or status.st_nlink != 1:
+            return None
+        if status.st_size < row.committed_end:
+            # Something published lies in what is missing: nothing may be written where it was.
+            with self._store.write() as write:
+                write.set_pack(pack, state=PackRow.SEALED, committed_end=row.committed_end)
+            return None
+        if status.st_size > row.committed_end:
+            self._store.check_not_rolled_back(last)
+            os.ftruncate(file.fd, row.committed_end)
+        return _Pack(pack, file, row.committed_end, registered=True)
+
+    def _make(self) -> _Pack:
+        """A new pack, locked; the background makes its directory entry durable and registers it."""
+        pack = secrets.token_bytes(ID_SIZE)
+        file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        if not file.lock(wait=False) or os.fstat(file.fd).st_nlink != 1:
+            raise StoreError("a new pack was taken by somebody else")
+        made = _Pack(pack, file, 0, registered=False)
+
+        def register() -> None:
+            sync_directory(self._store.packs_path)
+            with self._store.write() as txn:
+                txn.add_pack(pack)
+            made.registered = True
+
+        self._background.run(register)
+        return made
+
+    # -- publishing
+
+    def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
+        """See `backend.ObjectWriter`."""
+        self._check()
+        with self._finishing():
+            self._make_durable()
+        result = self._queue.publish(self._recording, then)
+        for pack in self._held:
+            if pack.full and not pack.due():
+                pack.file.close()
+        self._held = [pack for pack in self._held if pack.due() or pack is self._pack]
+        return result
+
+    def _make_durable(self) -> None:
+        if self._pack is not None:
+            self._flush(self._pack)
+        self._background.wait()
+        for pack in self._held:
+            if pack.synced_end != pack.end:
+                sync_data(pack.file.fd)
+                pack.synced_end = pack.end
+
+    @contextmanager
+    def _recording(self) -> Iterator[LocalWriteTxn]:
+        """A write transaction that also records how far this writer's packs are durable."""
+        due = [pack for pack in self._held if pack.due()]
+        with self._store.write() as txn:
+            for pack in due:
+                txn.set_pack(
+                    pack.id, state=PackRow.SEALED if pack.full else PackRow.OPEN, committed_end=pack.end
+                )
+            yield txn
+        for pack in due:
+            pack.recorded_end = pack.end
+            pack.recorded_full = pack.full
+
+    # -- failing and ending
+
+    def _check(self) -> None:
+        self._store.check_usable(writing=True)
+        if self._failed:
+            raise StoreError("an earlier write of this push failed", code="handle-failed")
+
+    @contextmanager
+    def _finishing(self) -> Iterator[None]:
+        """Failing inside finishes this writer; unless the disk was merely full, the store's handle too."""
+        try:
+            yield
+        except OSError as exc:
+            raise self._fail(os_error(exc, "writing a pack")) from exc
+        except JvsError as exc:
+            raise self._fail(exc) from exc
+
+    def _fail(self, error: JvsError) -> JvsError:
+        self._failed = True
+        if not isinstance(error, NoSpaceError):
+            self._seal_held()
+            self._store.fail(error.message)
+        return error
+
+    def _seal_held(self) -> None:
+        """Nobody appends to a pack any more whose writes or syncs have failed."""
+        try:
+            with self._store.write() as txn:
+                for pack in self._held:
+                    if pack.registered:
+                        txn.set_pack(pack.id, state=PackRow.SEALED, committed_end=pack.recorded_end)
+        except JvsError:
+            pass  # the index cannot be written either: whoever takes the pack cuts it back to what is committed
+
+    def close(self) -> None:
+        """See `backend.ObjectWriter`."""
+        self._background.stop()
+        for pack in self._held:
+            self._give_back(pack)
+        self._held, self._pack, self._buffers = [], None, []
+        self._failed = True
+
+    def _give_back(self, pack: _Pack) -> None:
+        """Free what was written and not published, then the lock."""
+        if pack.due() and pack.file.fd >= 0:
+            try:
+                if pack.registered:
+                    os.ftruncate(pack.file.fd, pack.recorded_end)
+                else:
+                    os.unlink(pack_path(self._store.packs_path, pack.id))
+            except OSError:
+                pass  # the next one who takes the pack does it
+        pack.file.close()
+
+    def __enter__(self) -> LocalWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
