@@ -49,16 +49,18 @@ def encode(data: bytes | memoryview, level: int) -> Stored:
 def decode(kind: Kind, stored: Stored) -> bytes:
     """The plain bytes of `stored`; raises IntegrityError when they are not exactly what it announces."""
     size = stored.size
-    if size > MAX_SIZE[kind]:
-        raise IntegrityError(f"a {kind.name.lower()} of {size} bytes is larger than the format allows")
+    if not 0 <= size <= MAX_SIZE[kind]:
+        raise IntegrityError(f"a {kind.name.lower()} of {size} bytes is not what the format allows")
     if stored.codec == Codec.RAW:
         if len(stored.data) != size:
             raise IntegrityError(f"a {kind.name.lower()} has {len(stored.data)} bytes and announces {size}")
         return stored.data
+    if stored.codec != Codec.ZSTD:
+        raise IntegrityError(f"a {kind.name.lower()} is encoded in an unknown way ({stored.codec})")
     try:
         if zstandard.frame_content_size(stored.data) != size:
             raise IntegrityError(f"a {kind.name.lower()}'s zstd frame does not announce {size} bytes")
-        plain: bytes = _decompressor().decompress(stored.data, max_output_size=size, read_across_frames=False)
+        plain: bytes = _decompressor().decompress(stored.data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise IntegrityError(f"a {kind.name.lower()} does not decompress: {error}") from error
     if len(plain) != size:

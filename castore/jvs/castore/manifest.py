@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgpack
 
-from jvs.castore.digest import DIGEST_SIZE, Digest, page_digest
+from jvs.castore.digest import DIGEST_SIZE, EMPTY_DIGEST, Digest, page_digest
 from jvs.castore.names import MAX_TARGET, is_valid_name
 from jvs.errors import ManifestError
 
@@ -154,13 +154,11 @@ def encode_index(level: int, children: Sequence[Child]) -> bytes:
 def decode_page(data: bytes) -> Page:
     """Decode and check one page; raises ManifestError for anything that is not canonical.
 
-    Limits stand before allocation: msgpack never builds more than the bytes it is given can name.
+    Limits stand before allocation. msgpack makes room for an array as soon as it sees its length, and arrays nest
+    1,024 deep: with rows bounded by the format that is 32 MiB at worst, whatever the bytes say.
     """
-    size = len(data)
     try:
-        raw = msgpack.unpackb(
-            data, raw=True, use_list=False, strict_map_key=True, max_array_len=size, max_bin_len=size, max_map_len=0
-        )
+        raw = msgpack.unpackb(data, raw=True, use_list=False, max_array_len=MAX_RUN, max_map_len=0, max_ext_len=0)
     except Exception as error:  # msgpack raises a family without a useful common base
         raise ManifestError(f"a manifest page is not msgpack: {error}") from error
     if type(raw) is tuple and len(raw) == 2 and raw[0] in (SINGLE, LEAF) and type(raw[0]) is int:
@@ -178,6 +176,8 @@ def decode_page(data: bytes) -> Page:
         raise ManifestError("a manifest page has an unknown shape")
     if again != data:
         raise ManifestError("a manifest page is not in its canonical encoding")
+    if max(page.totals) > _MAX_NUMBER:
+        raise ManifestError("a manifest page's totals are out of range")
     return page
 
 
@@ -199,13 +199,20 @@ def _entries(rows: object) -> tuple[Entry, ...]:
             raise ManifestError("a manifest entry is not an array of three or more")
         name, kind = row[0], row[1]
         if type(name) is not bytes or not is_valid_name(name):
-            raise ManifestError(f"a manifest may not hold the name {name[:300]!r}")
+            raise ManifestError(f"a manifest may not hold the name {name!r:.300}")
         if name <= previous:
             raise ManifestError(f"manifest names are not in order at {name!r}")
         previous = name
         if type(kind) is not int:
             raise ManifestError(f"the entry {name!r} has no kind")
-        if kind == FILE and len(row) == 5 and _number(row[2], 0o7777) and _number(row[3]) and _digest(row[4]):
+        if (
+            kind == FILE
+            and len(row) == 5
+            and _number(row[2], 0o7777)
+            and _number(row[3])
+            and _digest(row[4])
+            and (row[3] or row[4] == EMPTY_DIGEST)  # nobody would ever read the bytes that show this lie
+        ):
             out.append(tuple.__new__(File, row))
         elif (
             kind == DIRECTORY
@@ -240,7 +247,7 @@ def _children(rows: object) -> tuple[Child, ...]:
         last, digest, count, entries, size = row
         if type(last) is not bytes or not is_valid_name(last) or last <= previous:
             raise ManifestError("index rows are not in order")
-        if not (_digest(digest) and _number(count) and count and _number(entries) and _number(size)):
+        if not (_digest(digest) and _number(entries) and _number(count, entries) and count and _number(size)):
             raise ManifestError("an index row has a malformed digest or total")
         previous = last
         out.append(tuple.__new__(Child, row))
