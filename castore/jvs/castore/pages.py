@@ -8,9 +8,10 @@ names always give the same pages, whatever the history.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge as heap_merge
+from operator import ge
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -59,7 +60,10 @@ def is_boundary(name: bytes, level: int = 0) -> bool:
 
 
 def new_page(tag: int, entries: Sequence[Entry]) -> NewPage:
-    """Encode a single or leaf page."""
+    """Encode a single or leaf page; raises ValueError when the entries are not in name order (nobody could read it)."""
+    names = [entry[0] for entry in entries]
+    if any(map(ge, names, names[1:])):
+        raise ValueError("entries are added in name order, each name once")
     data = encode_entries(tag, entries)
     below = dict.fromkeys(entry[3] for entry in entries if entry[1] == DIRECTORY)
     return NewPage(page_digest(data), data, entries, tuple(below))
@@ -69,14 +73,25 @@ class PageCutter:
     """Turns a directory's entries, added in name order, into pages handed to `emit`, children before parents.
 
     `emit` sees every page exactly once, as soon as it is complete; memory is bounded by one page (plus one row per
-    page of the directory).
+    page of the directory). large: whether it is known already that there will be more than 256 entries.
     """
 
-    def __init__(self, emit: Callable[[NewPage], None]) -> None:
+    def __init__(self, emit: Callable[[NewPage], None], *, large: bool = False) -> None:
         self._emit = emit
         self._pending: list[Entry] = []
-        self._large = False
+        self._large = large
         self._rows: list[Child] = []
+        self._own = 0
+
+    @property
+    def own(self) -> int:
+        """Entries of the directory so far."""
+        return self._own + len(self._pending)
+
+    @property
+    def at_cut(self) -> bool:
+        """Whether the next entry begins a page."""
+        return not self._pending
 
     def add(self, entry: Entry) -> None:
         """The next entry in name order."""
@@ -91,6 +106,10 @@ class PageCutter:
             for early in pending:
                 self.add(early)
 
+    def keep(self, row: Child) -> None:
+        """A whole leaf as it was, in place of its entries; only where a page begins."""
+        self._row(row, row.last)
+
     def finish(self) -> Tree:
         """Emit what is left and the index above it; the finished directory."""
         if not self._large:
@@ -104,8 +123,14 @@ class PageCutter:
     def _leaf(self) -> None:
         entries, self._pending = self._pending, []
         page = new_page(LEAF, entries)
+        self._row(Child(entries[-1][0], page.digest, len(entries), *totals(entries)), entries[0][0])
         self._emit(page)
-        self._rows.append(Child(entries[-1][0], page.digest, len(entries), *totals(entries)))
+
+    def _row(self, row: Child, first: bytes) -> None:
+        if self._rows and first <= self._rows[-1].last:
+            raise ValueError("entries are added in name order, each name once")
+        self._rows.append(row)
+        self._own += row.own
 
 
 def build_index(rows: Sequence[Child], emit: Callable[[NewPage], None]) -> Tree:
@@ -143,6 +168,14 @@ def _index_runs(rows: Sequence[Child], level: int) -> Iterator[Sequence[Child]]:
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
+def read_root(read: PageReader, digest: Digest) -> Page:
+    """The root page of a directory; raises ManifestError when it is a page that stands in the middle of one."""
+    page = read(digest)
+    if page.tag == LEAF or (page.tag == INDEX and page.totals[0] <= MAX_SINGLE):
+        raise ManifestError(f"the page {digest.hex()} is not the root of a directory")
+    return page
+
+
 def check_child(previous_last: bytes, row: Child, page: Page, level: int, *, is_last: bool) -> None:
     """Accept a child page read through an index row, or raise ManifestError.
 
@@ -165,9 +198,14 @@ def check_child(previous_last: bytes, row: Child, page: Page, level: int, *, is_
         raise ManifestError(f"a page under an index is not cut where the rule puts it, at {row.last!r}")
 
 
-def leaf_rows(read: PageReader, page: Page) -> Iterator[tuple[bytes, Child]]:
-    """(previous last name, row) of every leaf below an index page, in order; index pages are checked on the way."""
-    yield from _leaf_rows(read, page, b"", True)
+def leaf_rows(read: PageReader, root: Page) -> Iterator[tuple[bytes, Child]]:
+    """(previous last name, row) of every leaf below an index page that is a root, in order; every index page is
+    checked on the way, and that there is no more than one level of them without need."""
+    if root.level > 1 and len(root.children) <= MAX_SINGLE // MIN_INDEX + 1:
+        below = sum(len(read(row.digest).children) for row in root.children)
+        if len(root.children) == 1 or below <= MAX_SINGLE:
+            raise ManifestError("a directory has more levels of pages than it needs")
+    yield from _leaf_rows(read, root, b"", True)
 
 
 def _leaf_rows(read: PageReader, page: Page, previous: bytes, is_last: bool) -> Iterator[tuple[bytes, Child]]:
@@ -184,16 +222,13 @@ def _leaf_rows(read: PageReader, page: Page, previous: bytes, is_last: bool) -> 
 
 def iter_pages(read: PageReader, digest: Digest) -> Iterator[tuple[Digest, Page]]:
     """(digest, page) of every page with entries of one directory, in name order; the empty directory gives one."""
-    root = read(digest)
+    root = read_root(read, digest)
     if root.tag != INDEX:
-        if root.tag != SINGLE:
-            raise ManifestError("a directory's root page is a leaf")
         yield digest, root
         return
-    final = root.last
     for previous, row in leaf_rows(read, root):
         leaf = read(row.digest)
-        check_child(previous, row, leaf, 1, is_last=row.last == final)
+        check_child(previous, row, leaf, 1, is_last=row.last == root.last)
         yield row.digest, leaf
 
 
@@ -205,14 +240,14 @@ def iter_entries(read: PageReader, digest: Digest) -> Iterator[Entry]:
 
 def descend(read: PageReader, entry: Directory) -> Digest:
     """The root page of a directory entry, its totals compared with what the entry claims (ManifestError)."""
-    if read(entry.digest).totals[1:] != (entry.entries, entry.bytes):
+    if read_root(read, entry.digest).totals[1:] != (entry.entries, entry.bytes):
         raise ManifestError(f"the directory {display(entry.name)} does not have the totals its entry claims")
     return entry.digest
 
 
 def find(read: PageReader, digest: Digest, name: bytes) -> tuple[Digest, Entry] | None:
     """(digest of the page it lies in, entry) of `name` in one directory, or None. O(levels) pages."""
-    page = read(digest)
+    page = read_root(read, digest)
     previous = b""
     is_last = True
     while page.tag == INDEX:
@@ -252,7 +287,7 @@ def edit(
     (and those a moved cut runs into) are read and made; index pages are read and made anew, which is one row per 128
     entries, and come out identical where nothing changed.
     """
-    root = read(base)
+    root = read_root(read, base)
     names = sorted(changes)
     if root.tag != INDEX:
         cutter = PageCutter(emit)
@@ -260,50 +295,33 @@ def edit(
             cutter.add(entry)
         return cutter.finish()
 
-    rows: list[Child] = []
-    pending: list[Entry] = []
-    own = 0  # entries of the new directory
+    held: list[NewPage] = []  # leaves, until it is certain that the directory does not shrink to one page
+
+    def hold(page: NewPage) -> None:
+        held.append(page)
+        if cutter.own > MAX_SINGLE:
+            for leaf in held:
+                emit(leaf)
+            held.clear()
+
+    cutter = PageCutter(hold, large=True)
     at = 0  # names[:at] are done
-    pages: list[NewPage] = []
-
-    def cut() -> None:
-        nonlocal pending
-        page = new_page(LEAF, pending)
-        pages.append(page)
-        rows.append(Child(pending[-1][0], page.digest, len(pending), *totals(pending)))
-        pending = []
-
-    final = root.last
     for previous, row in leaf_rows(read, root):
-        is_last = row.last == final
-        upto = len(names) if is_last else bisect_left(names, row.last + b"\0", at)
-        if upto == at and not pending:
-            rows.append(row)
-            own += row.own
+        is_last = row.last == root.last
+        upto = len(names) if is_last else bisect_right(names, row.last, at)
+        if upto == at and cutter.at_cut:
+            cutter.keep(row)
             continue
         leaf = read(row.digest)
         check_child(previous, row, leaf, 1, is_last=is_last)
         for entry in _apply(leaf.entries, names[at:upto], changes):
-            pending.append(entry)
-            own += 1
-            if len(pending) >= MAX_RUN or is_boundary(entry[0]):
-                cut()
-        at = upto
-    if own <= MAX_SINGLE:
-        # shrunk to one page: at most 256 leaves are left to be read again
-        made = {page.digest: page.entries for page in pages}
-        cutter = PageCutter(emit)
-        for row in rows:
-            for entry in made.get(row.digest) or read(row.digest).entries:
-                cutter.add(entry)
-        for entry in pending:
             cutter.add(entry)
-        return cutter.finish()
-    if pending:
-        cut()
-    for page in pages:
-        emit(page)
-    return build_index(rows, emit)
+        at = upto
+    if cutter.own <= MAX_SINGLE:  # as many names were removed as are read again here
+        cutter = PageCutter(emit)
+        for entry in _apply(iter_entries(read, base), names, changes):
+            cutter.add(entry)
+    return cutter.finish()
 
 
 def _apply(entries: Iterable[Entry], names: Sequence[bytes], changes: Mapping[bytes, Entry | None]) -> Iterator[Entry]:
@@ -322,40 +340,68 @@ def diff_entries(
     """(name, entry in a, entry in b) for every name that differs between two directories (None: absent), in order.
 
     Pages that both sides have are cancelled level by level without being read: two directories of 1,000,000 entries
-    that differ in ten cost a few dozen pages.
+    that differ in ten cost a few dozen pages. Memory: one row per leaf that only one side has.
     """
     if a == b:
         return
-    if a is None or b is None:  # nothing to cancel: streamed, as it may be a million entries
-        for entry in iter_entries(read, a or b or b""):
-            yield (entry[0], None, entry) if a is None else (entry[0], entry, None)
+    left, right = (_entries(read, items) for items in _differing(read, a, b))
+    one, two = next(left, None), next(right, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one[0] < two[0]):
+            assert one is not None
+            yield one[0], one, None
+            one = next(left, None)
+        elif one is None or two[0] < one[0]:
+            yield two[0], None, two
+            two = next(right, None)
+        else:
+            if one != two:
+                yield one[0], one, two
+            one, two = next(left, None), next(right, None)
+
+
+class _Item(NamedTuple):
+    """A page of one side that is not cancelled yet, and all that `check_child` wants to know (row: None for a root)."""
+
+    level: int
+    digest: Digest
+    previous: bytes
+    row: Child | None
+    is_last: bool
+
+
+def _differing(read: PageReader, a: Digest | None, b: Digest | None) -> list[list[_Item]]:
+    """The leaves that only one of the two sides has."""
+    sides = [
+        [] if digest is None else [_Item(read_root(read, digest).level, digest, b"", None, True)] for digest in (a, b)
+    ]
+    while top := max((item.level for side in sides for item in side), default=0):
+        sides = [[below for item in side for below in _expand(read, item, top)] for side in sides]
+        common = set.intersection(*({item[:2] for item in side} for side in sides))
+        sides = [[item for item in side if item[:2] not in common] for side in sides]
+    return sides
+
+
+def _expand(read: PageReader, item: _Item, level: int) -> Iterator[_Item]:
+    """The children of a page of `level`; a page below it is itself."""
+    if item.level < level:
+        yield item
         return
-    left, right = _differing(read, a, b)
-    mine = {entry[0]: entry for entry in left}
-    theirs = {entry[0]: entry for entry in right}
-    for name in sorted(mine.keys() | theirs.keys()):
-        one, two = mine.get(name), theirs.get(name)
-        if one != two:
-            yield name, one, two
+    previous = item.previous
+    page = _open(read, item)
+    for number, row in enumerate(page.children, 1):
+        yield _Item(level - 1, row.digest, previous, row, item.is_last and number == len(page.children))
+        previous = row.last
 
 
-def _differing(read: PageReader, a: Digest, b: Digest) -> tuple[list[Entry], list[Entry]]:
-    """The entries on each side that lie in pages only that side has."""
-    sides = [[(_level(read(digest)), digest)] for digest in (a, b)]
-    while top := max((level for side in sides for level, _ in side), default=0):
-        for number, side in enumerate(sides):
-            expanded: list[tuple[int, Digest]] = []
-            for level, digest in side:
-                if level == top:
-                    expanded.extend((level - 1, row.digest) for row in read(digest).children)
-                else:
-                    expanded.append((level, digest))
-            sides[number] = expanded
-        common = set(sides[0]) & set(sides[1])
-        sides = [[item for item in side if item not in common] for side in sides]
-    left, right = ([entry for _, digest in side for entry in read(digest).entries] for side in sides)
-    return left, right
+def _entries(read: PageReader, items: Sequence[_Item]) -> Iterator[Entry]:
+    for item in items:
+        yield from _open(read, item).entries
 
 
-def _level(page: Page) -> int:
-    return page.level if page.tag == INDEX else 0
+def _open(read: PageReader, item: _Item) -> Page:
+    if item.row is None:
+        return read_root(read, item.digest)
+    page = read(item.digest)
+    check_child(item.previous, item.row, page, item.level + 1, is_last=item.is_last)
+    return page
