@@ -5,15 +5,16 @@ a recipe". The layout, never the size, says how a file is stored. It is a hint: 
 the file's digest and size match, and it is the only replaceable kind in a store. Its own checksum covers the page's
 digest too, so that two layouts cannot be swapped unnoticed.
 
-Encoding, msgpack: `[checksum (16 bytes), parts joined, chunk digests joined, recipe digests joined, runs]`; `runs` is
-a flat list of numbers, three per run of consecutive files: how many files, where (0 chunk, 1 recipe, 2 + n part n), and
-the offset of the first (0 unless in a part). Files of one run in a part follow each other without gaps, so their
-offsets follow from the page's sizes.
+Encoding: a checksum of 16 bytes, then msgpack `[parts joined, chunk digests joined, recipe digests joined, runs]`.
+`runs` is a byte string of three big-endian 32-bit numbers per run of consecutive files: how many files, where (0 chunk,
+1 recipe, 2 + n part n), and the offset of the first (0 unless in a part). Files of one run in a part follow each other
+without gaps, so their offsets follow from the page's sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import iter_unpack, pack
 from typing import Final, NamedTuple
 
 import msgpack
@@ -27,6 +28,8 @@ _CHUNK: Final = 0
 _RECIPE: Final = 1
 _PART: Final = 2
 _CHECKSUM: Final = 16
+_RUN: Final = ">3I"
+_RUN_SIZE: Final = 12
 
 
 class Place(NamedTuple):
@@ -42,7 +45,7 @@ def encode_layout(page: Digest, files: Sequence[File], places: Sequence[Place]) 
     parts: dict[Digest, int] = {}
     chunks: list[Digest] = []
     recipes: list[Digest] = []
-    runs: list[int] = []
+    runs: list[tuple[int, int, int]] = []  # (files, where, offset)
     next_where, next_offset = -1, 0
     for file, place in zip(files, places, strict=True):
         if place.kind == Kind.PART:
@@ -54,14 +57,13 @@ def encode_layout(page: Digest, files: Sequence[File], places: Sequence[Place]) 
             where = _RECIPE
             recipes.append(place.key)
         if where == next_where and (where < _PART or place.offset == next_offset):
-            runs[-3] += 1
+            runs[-1] = (runs[-1][0] + 1, *runs[-1][1:])
         else:
-            runs += (1, where, place.offset)
+            runs.append((1, where, place.offset))
         next_where, next_offset = where, place.offset + file.size
-    body = (b"".join(parts), b"".join(chunks), b"".join(recipes), runs)
-    checksum = layout_checksum(page + msgpack.packb(body))[:_CHECKSUM]
-    data: bytes = msgpack.packb((checksum, *body))
-    return data
+    packed = b"".join([pack(_RUN, *run) for run in runs])
+    body: bytes = msgpack.packb((b"".join(parts), b"".join(chunks), b"".join(recipes), packed))
+    return layout_checksum(page + body)[:_CHECKSUM] + body
 
 
 class Layout(NamedTuple):
@@ -70,7 +72,7 @@ class Layout(NamedTuple):
     parts: tuple[Digest, ...]
     chunks: tuple[Digest, ...]
     recipes: tuple[Digest, ...]
-    runs: tuple[int, ...]
+    runs: tuple[tuple[int, int, int], ...]
 
     def children(self) -> list[Ref]:
         """Everything directly below the layout in the closed index."""
@@ -83,7 +85,7 @@ class Layout(NamedTuple):
         """The place of each of the page's non-empty files, in order; raises ManifestError when they do not fit."""
         out: list[Place] = []
         chunks, recipes = iter(self.chunks), iter(self.recipes)
-        for count, where, offset in zip(self.runs[::3], self.runs[1::3], self.runs[2::3], strict=True):
+        for count, where, offset in self.runs:
             run = files[len(out) : len(out) + count]
             if len(run) != count:
                 raise ManifestError("a layout names more files than its page has")
@@ -104,23 +106,22 @@ class Layout(NamedTuple):
 
 def decode_layout(page: Digest, data: bytes) -> Layout:
     """Decode and check the layout record of `page`; raises ManifestError when it is damaged or not one of it."""
-    size = len(data)
+    body = data[_CHECKSUM:]
+    if data[:_CHECKSUM] != layout_checksum(page + body)[:_CHECKSUM]:
+        raise ManifestError("a layout fails its checksum")
     try:
-        raw = msgpack.unpackb(data, raw=True, use_list=False, max_array_len=size, max_bin_len=size, max_map_len=0)
+        raw = msgpack.unpackb(body, raw=True, use_list=False, max_array_len=4, max_map_len=0, max_ext_len=0)
     except Exception as error:  # msgpack raises a family without a useful common base
         raise ManifestError(f"a layout is not msgpack: {error}") from error
-    if type(raw) is not tuple or len(raw) != 5:
+    if type(raw) is not tuple or len(raw) != 4:
         raise ManifestError("a layout has an unknown shape")
-    checksum, *body = raw
-    if checksum != layout_checksum(page + msgpack.packb(tuple(body)))[:_CHECKSUM]:
-        raise ManifestError("a layout fails its checksum")
-    lists = [_digests(joined) for joined in body[:3]]
-    runs = body[3]
-    if type(runs) is not tuple or len(runs) % 3 or not all(type(n) is int and 0 <= n < 1 << 32 for n in runs):
+    parts, chunks, recipes = (_digests(joined) for joined in raw[:3])
+    if type(raw[3]) is not bytes or len(raw[3]) % _RUN_SIZE:
         raise ManifestError("a layout's runs are malformed")
-    if any(not count for count in runs[::3]) or any(where >= _PART + len(lists[0]) for where in runs[1::3]):
+    runs = tuple(iter_unpack(_RUN, raw[3]))
+    if any(not count or where >= _PART + len(parts) for count, where, _ in runs):
         raise ManifestError("a layout's runs are malformed")
-    return Layout(lists[0], lists[1], lists[2], runs)
+    return Layout(parts, chunks, recipes, runs)
 
 
 def _digests(joined: object) -> tuple[Digest, ...]:

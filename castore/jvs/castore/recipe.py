@@ -8,6 +8,7 @@ average: an edit of a huge file writes one leaf and the root.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from struct import pack, unpack
 from typing import Final, NamedTuple
 
 import msgpack
@@ -20,6 +21,7 @@ LEAVES: Final = 1
 MAX_CHUNKS: Final = 4096
 MAX_LEAVES: Final = 65536
 _LEAF_MASK: Final = 1023
+_LENGTH_SIZE: Final = 8
 _MAX_FILE: Final = 2**63 - 1
 
 
@@ -43,27 +45,30 @@ class Recipe(NamedTuple):
 
 
 def encode_recipe(tag: int, pieces: Sequence[Piece]) -> bytes:
-    """`[tag, all digests joined, [lengths]]` in msgpack."""
-    data: bytes = msgpack.packb((tag, b"".join(p.digest for p in pieces), [p.length for p in pieces]))
+    """`[tag, all digests joined, all lengths joined]` in msgpack, a length being a big-endian 64-bit number."""
+    lengths = pack(f">{len(pieces)}Q", *[piece.length for piece in pieces])
+    data: bytes = msgpack.packb((tag, b"".join([piece.digest for piece in pieces]), lengths))
     return data
 
 
 def decode_recipe(data: bytes) -> Recipe:
     """Decode and check a recipe; raises ManifestError for anything that is not canonical."""
-    size = len(data)
     try:
-        raw = msgpack.unpackb(data, raw=True, use_list=False, max_array_len=size, max_bin_len=size, max_map_len=0)
+        raw = msgpack.unpackb(data, raw=True, use_list=False, max_array_len=3, max_map_len=0, max_ext_len=0)
     except Exception as error:  # msgpack raises a family without a useful common base
         raise ManifestError(f"a recipe is not msgpack: {error}") from error
     if type(raw) is not tuple or len(raw) != 3 or type(raw[0]) is not int or raw[0] not in (CHUNKS, LEAVES):
         raise ManifestError("a recipe has an unknown shape")
-    tag, digests, lengths = raw
-    limit = MAX_CHUNKS if tag == CHUNKS else MAX_LEAVES
-    if type(digests) is not bytes or type(lengths) is not tuple or not 1 <= len(lengths) <= limit:
+    tag, digests, joined = raw
+    if type(digests) is not bytes or type(joined) is not bytes:
+        raise ManifestError("a recipe has an unknown shape")
+    count = len(joined) // _LENGTH_SIZE
+    if not 1 <= count <= (MAX_CHUNKS if tag == CHUNKS else MAX_LEAVES):
         raise ManifestError("a recipe has too few or too many pieces")
-    if len(digests) != DIGEST_SIZE * len(lengths):
+    if len(joined) != _LENGTH_SIZE * count or len(digests) != DIGEST_SIZE * count:
         raise ManifestError("a recipe's digests and lengths do not match")
-    if not all(type(n) is int and 0 < n <= _MAX_FILE for n in lengths) or sum(lengths) > _MAX_FILE:
+    lengths = unpack(f">{count}Q", joined)
+    if not all(lengths) or sum(lengths) > _MAX_FILE:
         raise ManifestError("a recipe's lengths are out of range")
     pieces = tuple(
         Piece(digests[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE], length) for at, length in enumerate(lengths)
