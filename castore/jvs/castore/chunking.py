@@ -16,7 +16,8 @@ Reader = Callable[[memoryview], int]
 
 
 class Chunker:
-    """Cuts byte streams at min/avg/max bytes. Cheap to make; not thread-safe."""
+    """Cuts byte streams at min/avg/max bytes. Not thread-safe. Keeps its buffer, so make one and use it for many
+    streams: to get and clear a new one costs more than to cut a file of ordinary size."""
 
     def __init__(self, minimum: int, average: int, maximum: int) -> None:
         self.minimum = minimum
@@ -31,6 +32,7 @@ class Chunker:
                 next="pip install --force-reinstall --only-binary :all: pyfastcdc",
             )
         self._cdc = FastCDC(average, min_size=minimum, max_size=maximum)
+        self._spare: bytearray | None = None
 
     def cut(self, read: Reader) -> Iterator[bytes]:
         """Chunks of the stream, in order, as bytes of their own; nothing for an empty stream.
@@ -38,8 +40,15 @@ class Chunker:
         Memory is bounded by a few maximum chunks. A cut depends on the bytes since the previous cut and at most
         `maximum` of them, so the buffer is only cut while that many lie ahead (or the stream has ended).
         """
-        size = max(4 * self.maximum, 4 << 20)
-        buffer = bytearray(size)
+        # taken for as long as this stream lasts: one begun before another is finished gets a buffer of its own
+        buffer, self._spare = self._spare or bytearray(max(4 * self.maximum, 4 << 20)), None
+        try:
+            yield from self._cut(read, buffer)
+        finally:
+            self._spare = buffer
+
+    def _cut(self, read: Reader, buffer: bytearray) -> Iterator[bytes]:
+        size = len(buffer)
         view = memoryview(buffer)
         filled = 0
         ended = False
@@ -58,5 +67,5 @@ class Chunker:
             if ended:
                 return
             rest = filled - start
-            buffer[:rest] = buffer[start:filled]
+            view[:rest] = bytes(view[start:filled])
             filled = rest
