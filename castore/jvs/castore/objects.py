@@ -19,10 +19,10 @@ from jvs.castore.codec import decode
 from jvs.castore.digest import Digest, file_digest, page_digest, part_digest, recipe_digest
 from jvs.castore.layout import Layout, Place, decode_layout
 from jvs.castore.manifest import DIRECTORY, FILE, Directory, Entry, File, Page, Tree, decode_page, small_files
-from jvs.castore.names import display
+from jvs.castore.names import MAX_DEPTH, display
 from jvs.castore.recipe import CHUNKS, Piece, Recipe, decode_recipe
 from jvs.castore.settings import StoreSettings
-from jvs.errors import IntegrityError, MissingObjectError, UnknownError, UsageError
+from jvs.errors import IntegrityError, ManifestError, MissingObjectError, UnknownError, UsageError
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -132,16 +132,32 @@ class ObjectStore:
 
     def chunks(self, digest: Digest) -> Iterator[Piece]:
         """The chunks of the file that has a recipe, in order, leaves expanded as they are reached."""
-        root = self.recipe(digest)
-        if root.tag == CHUNKS:
-            yield from root.pieces
-            return
-        for leaf in root.pieces:
-            data = self._plain(Kind.RECIPE, leaf.digest)
-            recipe = decode_recipe(data)
-            if recipe_digest(data) != leaf.digest or recipe.tag != CHUNKS or recipe.size != leaf.length:
-                raise _damaged(Kind.RECIPE, leaf.digest)
-            yield from recipe.pieces
+        for _, piece in self._pieces(self.recipe(digest)):
+            yield piece
+
+    def _pieces(self, root: Recipe, start: int = 0) -> Iterator[tuple[int, Piece]]:
+        """(offset in the file, chunk) of each chunk that ends after `start`; leaves that end before are not read."""
+        at = 0
+        for piece in root.pieces:
+            if at + piece.length <= start:
+                pass
+            elif root.tag == CHUNKS:
+                yield at, piece
+            else:
+                for offset, chunk in self._pieces(self._leaf(piece), start - at):
+                    yield at + offset, chunk
+            at += piece.length
+
+    def _leaf(self, leaf: Piece) -> Recipe:
+        data = self._plain(Kind.RECIPE, leaf.digest)
+        recipe = decode_recipe(data)
+        if recipe_digest(data) != leaf.digest or recipe.tag != CHUNKS or recipe.size != leaf.length:
+            raise _damaged(Kind.RECIPE, leaf.digest)
+        return recipe
+
+    def recipe_children(self, digest: Digest) -> list[Ref]:
+        """The chunks, or leaves, directly below the recipe kept under a file's digest."""
+        return object_children(Kind.RECIPE, digest, self._plain(Kind.RECIPE, digest))
 
     def _plain(self, kind: Kind, key: Digest) -> bytes:
         return decode(kind, self.backend.get(kind, key))
@@ -179,6 +195,7 @@ class ObjectStore:
                 data = self.part(place.key)[place.offset : place.offset + file.size]
                 if len(data) == file.size and file_digest(data) == file.digest:
                     return data
+                self._parts.discard(place.key)
             except MissingObjectError:
                 if again:
                     raise
@@ -201,14 +218,15 @@ class ObjectStore:
                 break
             yield data
         if left:
-            raise IntegrityError(
-                f"the chunks of {display(file.name)} do not give its size", kind="recipe", digest=file.digest.hex()
-            )
+            raise _wrong_size(file)
         if hasher.digest() != file.digest:
             raise _damaged(Kind.RECIPE, file.digest)
 
     def read_range(self, page: Digest, file: File, start: int, length: int) -> Iterator[bytes]:
-        """Bytes [start, start + length) of a file, clipped to its end. Only the chunks touched are read."""
+        """Bytes [start, start + length) of a file, clipped to its end (neither number negative). Only the chunks
+        touched are read, and verified; that there are as many bytes as the file has is checked, not its digest."""
+        if start < 0 or length < 0:
+            raise UsageError("a range begins at 0 or later and is no shorter than 0 bytes")
         end = min(start + length, file.size)
         if start >= end:
             return
@@ -217,20 +235,19 @@ class ObjectStore:
             whole = b"".join(self.read(page, file))
             yield whole[start:end]
             return
-        at = 0
-        for piece in self.chunks(file.digest):
+        recipe = self.recipe(file.digest)
+        if recipe.size != file.size:
+            raise _wrong_size(file)
+        for at, piece in self._pieces(recipe, start):
             if at >= end:
                 return
-            if at + piece.length > start:
-                data = self.chunk(piece)
-                yield data[max(0, start - at) : end - at]
-            at += piece.length
+            yield self.chunk(piece)[max(0, start - at) : end - at]
 
     # -- trees -----------------------------------------------------------------------------------------------------
 
     def tree(self, root: Digest) -> Tree:
         """The totals of the directory whose root page is `root`."""
-        _, entries, size = self.page(root).totals
+        _, entries, size = pages.read_root(self.page, root).totals
         return Tree(root, entries, size)
 
     def descend(self, entry: Directory) -> Digest:
@@ -270,17 +287,18 @@ class ObjectStore:
     def walk(self, root: Digest) -> Iterator[tuple[tuple[bytes, ...], Digest, tuple[Entry, ...]]]:
         """(path of a directory, page, the page's entries) for every page below `root`, depth first, parents first.
 
-        Iterative, so that depth is bounded by memory and not by the interpreter's stack.
+        Iterative; raises ManifestError for a tree deeper than MAX_DEPTH.
         """
-        stack: list[tuple[tuple[bytes, ...], Digest]] = [((), root)]
+        stack: list[tuple[tuple[bytes, ...], Directory | None]] = [((), None)]
         while stack:
-            path, digest = stack.pop()
-            below: list[tuple[tuple[bytes, ...], Digest]] = []
+            path, directory = stack.pop()
+            if len(path) > MAX_DEPTH:
+                raise ManifestError(f"a snapshot is more than {MAX_DEPTH} directories deep")
+            digest = root if directory is None else self.descend(directory)
+            below: list[tuple[tuple[bytes, ...], Directory | None]] = []
             for page, decoded in pages.iter_pages(self.page, digest):
                 yield path, page, decoded.entries
-                below.extend(
-                    ((*path, entry[0]), self.descend(entry)) for entry in decoded.entries if entry[1] == DIRECTORY
-                )
+                below.extend(((*path, entry[0]), entry) for entry in decoded.entries if entry[1] == DIRECTORY)
             stack.extend(reversed(below))
 
 
@@ -322,6 +340,12 @@ def check_object(kind: Kind, key: Digest, plain: bytes) -> None:
         good = True
     if not good:
         raise _damaged(kind, key)
+
+
+def _wrong_size(file: File) -> IntegrityError:
+    return IntegrityError(
+        f"the chunks of {display(file.name)} do not give its size", kind="recipe", digest=file.digest.hex()
+    )
 
 
 def _damaged(kind: Kind, key: Digest) -> IntegrityError:
