@@ -49,6 +49,7 @@ class TreeSink(abc.ABC):
         entries' files lie (a copy or move by reference); the pages of `base` that are read count as well.
         Raises IntegrityError for a file whose bytes are nowhere to be found.
         """
+        given = contents or {}
         read: list[Digest] = list(sources)
 
         def reader(digest: Digest) -> Page:
@@ -57,7 +58,11 @@ class TreeSink(abc.ABC):
                 read.append(digest)
             return page
 
-        return pages.edit(reader, base, changes, lambda page: self.put_page(page, contents or {}, read))
+        def emit(page: NewPage) -> None:
+            files = small_files(page.entries)
+            self.put_page(page, {file.digest: given[file.digest] for file in files if file.digest in given}, read)
+
+        return pages.edit(reader, base, changes, emit)
 
 
 class DirectoryWriter:

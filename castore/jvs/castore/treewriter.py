@@ -25,7 +25,7 @@ from jvs.castore.manifest import File, small_files
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import NewPage
-from jvs.castore.recipe import Piece, build_recipe
+from jvs.castore.recipe import CHUNKS, Piece, build_recipe
 from jvs.castore.treesink import DirectoryWriter, TreeSink
 from jvs.errors import IntegrityError
 
@@ -36,13 +36,15 @@ __all__ = ["DirectoryWriter", "Stats", "TreeSink", "TreeWriter"]
 PART_SIZE = 256 << 10
 """Target size of a part in plain bytes; parts are cut at file boundaries."""
 MAX_PARTS = 16
-"""A page whose small files would lie in more parts than this is laid out anew."""
+"""A page whose small files would lie in more parts than this, beyond what their bytes fill, is laid out anew."""
 DEDUP_FILES = 262_144
 """How many small files of this push are remembered, so that copies in other directories are stored once."""
 DEDUP_MIN = 128
 """Smaller files are not worth a run of their own in a layout."""
 DEDUP_PARTS = 8
-"""A new page borrows from at most this many parts of other pages."""
+"""A new page borrows a few bytes from at most this many parts of other pages ..."""
+DEDUP_SHARE = PART_SIZE // 8
+"""... and this much or more from any number of them."""
 IN_FLIGHT = 64 << 20
 """Bytes handed to the writer thread and not yet written."""
 PUBLISH_EVERY = 100_000
@@ -90,10 +92,9 @@ class _Jobs:
     def put(self, job: _Job, weight: int) -> None:
         """Append; waits while too many bytes are in flight. Raises the writer thread's failure."""
         with self._ready:
-            while self._weight > IN_FLIGHT and self.error is None:
+            while self._weight > IN_FLIGHT and self.error is None and not self._closed:
                 self._ready.wait()
-            if self.error is not None:
-                raise self.error
+            self._check()
             self._jobs.append((job, weight))
             self._weight += weight
             self._ready.notify_all()
@@ -101,10 +102,15 @@ class _Jobs:
     def drain(self) -> None:
         """Wait until everything put so far is done. Raises the writer thread's failure."""
         with self._ready:
-            while (self._jobs or self._busy) and self.error is None:
+            while (self._jobs or self._busy) and self.error is None and not self._closed:
                 self._ready.wait()
-            if self.error is not None:
-                raise self.error
+            self._check()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+        if self._closed:
+            raise ValueError("this writer is closed")
 
     def close(self) -> None:
         """No more jobs; those not begun are dropped."""
@@ -145,10 +151,9 @@ class TreeWriter(TreeSink):
 
     def __init__(self, objects: ObjectStore) -> None:
         super().__init__(objects)
-        settings = objects.settings
-        self._level = settings.zstd_level
+        self._level = objects.settings.zstd_level
         self._writer = objects.backend.writer()
-        self._chunker_sizes = (settings.chunk_min, settings.chunk_avg, settings.chunk_max)
+        self._chunker: Chunker | None = None
         self._jobs = _Jobs()
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
@@ -162,10 +167,13 @@ class TreeWriter(TreeSink):
 
     def stream(self, read: Reader) -> tuple[Digest, int]:
         """Store a large file from a stream; (its digest, its size). An empty stream stores nothing."""
+        if self._chunker is None:
+            settings = self.objects.settings
+            self._chunker = Chunker(settings.chunk_min, settings.chunk_avg, settings.chunk_max)
         hasher = blake3()
         size = 0
         pieces: list[Piece] = []
-        for chunk in Chunker(*self._chunker_sizes).cut(read):
+        for chunk in self._chunker.cut(read):
             hasher.update(chunk)
             size += len(chunk)
             self._put(_ChunkJob(self._chunk_pool().submit(self._encode_chunk, chunk), pieces), len(chunk))
@@ -236,9 +244,11 @@ class TreeWriter(TreeSink):
         else:
             self._recipe(job)
         if self._unpublished >= PUBLISH_EVERY:
-            # children come before parents, so everything written so far may be published at any time
+            # children come before parents, so everything written so far may be published at any time; the index then
+            # knows it, so that it need not be remembered here
             self._writer.publish()
             self._unpublished = 0
+            self._done.clear()
 
     def _is_new(self, kind: Kind, key: Digest) -> bool:
         return (kind, key) not in self._done and bool(self.objects.backend.missing(kind, (key,)))
@@ -266,7 +276,7 @@ class TreeWriter(TreeSink):
             self._store(Kind.RECIPE, digest, encode(data, self._level), refs)
 
         data, recipe = build_recipe(job.pieces, leaf)
-        below = Kind.CHUNK if len(recipe.pieces) == len(job.pieces) else Kind.RECIPE
+        below = Kind.CHUNK if recipe.tag == CHUNKS else Kind.RECIPE
         refs = [Ref(below, key) for key in dict.fromkeys(piece.digest for piece in recipe.pieces)]
         self._store(Kind.RECIPE, job.digest, encode(data, self._level), refs)
 
@@ -298,38 +308,33 @@ class TreeWriter(TreeSink):
 
     def _places(self, job: _PageJob, files: Sequence[File]) -> list[Place]:
         """Where each of the page's non-empty files lies; what is not in the store yet is written in new parts."""
-        kept = self._kept(job, files)
-        borrowed: set[Digest] = set()
-        known: dict[Digest, Place] = {}
-        fresh: dict[Digest, bytes] = {}
+        known, contents = self._kept(job, files)
+        wanted: dict[Digest, File] = {}
         for file in files:
-            digest = file.digest
-            if digest in known or digest in fresh:
+            if (place := self._streamed.get(file.digest)) is not None:
+                known[file.digest] = place
+            elif file.digest not in known:
+                wanted[file.digest] = file
+        known |= self._borrowed(wanted)
+        fresh: dict[Digest, bytes] = {}
+        for digest, file in wanted.items():
+            if digest in known:
                 continue
-            place = self._streamed.get(digest) or kept.get(digest)
-            copy = None if place is not None else self._dedup.get(digest)
-            if copy is not None and (copy.key in borrowed or len(borrowed) < DEDUP_PARTS):
-                borrowed.add(copy.key)
-                place = copy
-            if place is not None:
-                known[digest] = place
-            elif digest in job.contents:
-                fresh[digest] = job.contents[digest]
-            else:
+            if digest not in contents:
                 raise IntegrityError(f"the bytes of {display(file.name)} are neither given nor in the store")
+            fresh[digest] = contents[digest]
         for digest, place in self._write_parts(fresh):
             known[digest] = place
             self._remember(digest, place, len(fresh[digest]))
         return [known[file.digest] for file in files]
 
-    def _kept(self, job: _PageJob, files: Sequence[File]) -> dict[Digest, Place]:
-        """Places of the files that lie in the source pages; small files of a page that has become too scattered, or
-        whose parts are mostly dead for it, are read and given as new content instead."""
-        if not job.sources:
-            return {}
-        wanted = {file.digest: file for file in files if file.digest not in job.contents}
+    def _kept(self, job: _PageJob, files: Sequence[File]) -> tuple[dict[Digest, Place], Mapping[Digest, bytes]]:
+        """(places of the files that lie in the source pages, bytes of those that are to be laid out): the new ones,
+        and all small files of a page that has become too scattered, or whose parts are mostly dead for it."""
+        wanted = {f.digest: f for f in files if f.digest not in job.contents and f.digest not in self._streamed}
         found: dict[Digest, tuple[Place, Digest]] = {}
-        for source in dict.fromkeys(job.sources):
+        # of the pages that an edit read, the last ones are those this page was made of
+        for source in dict.fromkeys(reversed(job.sources)):
             if len(found) == len(wanted):
                 break
             for digest, place in self.objects.places(source).items():
@@ -337,23 +342,33 @@ class TreeWriter(TreeSink):
                     found.setdefault(digest, (place, source))
         in_parts = {digest: item for digest, item in found.items() if item[0].kind == Kind.PART}
         parts = list(dict.fromkeys(place.key for place, _ in in_parts.values()))
-        if self._scattered(parts, sum(wanted[digest].size for digest in in_parts)):
-            contents = dict(job.contents)
-            for digest, (_, source) in in_parts.items():
-                contents[digest] = self.objects.small_file(source, wanted[digest])
-                del found[digest]
-            return {digest: place for digest, (place, _) in found.items()} | dict(
-                self._write_parts({digest: contents[digest] for digest in in_parts})
-            )
-        return {digest: place for digest, (place, _) in found.items()}
+        if not self._scattered(parts, sum(wanted[digest].size for digest in in_parts)):
+            return {digest: place for digest, (place, _) in found.items()}, job.contents
+        contents = dict(job.contents)
+        for digest, (_, source) in in_parts.items():
+            contents[digest] = self.objects.small_file(source, wanted[digest])
+        return {digest: place for digest, (place, _) in found.items() if digest not in in_parts}, contents
 
     def _scattered(self, parts: Sequence[Digest], live: int) -> bool:
         if len(parts) <= 1:
             return False
-        if len(parts) > MAX_PARTS:
+        # two neighbouring parts hold more than PART_SIZE together, or they would be one
+        if len(parts) > MAX_PARTS + 2 * live // PART_SIZE:
             return True
         size = sum(info.size for info in self.objects.backend.infos(Kind.PART, parts) if info is not None)
         return size > 2 * live + 2 * PART_SIZE
+
+    def _borrowed(self, files: Mapping[Digest, File]) -> dict[Digest, Place]:
+        """Places of copies of these files that this push has met elsewhere, out of as few parts as is worth it."""
+        shares: dict[Digest, int] = {}
+        copies: dict[Digest, Place] = {}
+        for digest, file in files.items():
+            if (copy := self._dedup.get(digest)) is not None:
+                copies[digest] = copy
+                shares[copy.key] = shares.get(copy.key, 0) + file.size
+        ranked = sorted(shares, key=lambda part: shares[part], reverse=True)
+        taken = {part for rank, part in enumerate(ranked) if rank < DEDUP_PARTS or shares[part] >= DEDUP_SHARE}
+        return {digest: copy for digest, copy in copies.items() if copy.key in taken}
 
     def _write_parts(self, contents: Mapping[Digest, bytes]) -> Iterator[tuple[Digest, Place]]:
         """Pack small files together, in the order given, into parts of about PART_SIZE; the place of each."""
