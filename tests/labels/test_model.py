@@ -143,7 +143,8 @@ def test_noise_is_refused(raw: bytes) -> None:
 
 @pytest.mark.parametrize("position", range(10))
 def test_a_field_of_another_kind_is_refused(position: int) -> None:
-    for value in (None, True, -1, 0, 1.5, "x", "", b"x", b"x" * 33, [], [b"short"], {}, 2**63):
+    values: tuple[Any, ...] = (None, True, -1, 0, 1.5, "x", "", b"x", b"x" * 33, [], [b"short"], {}, 2**63)
+    for value in values:
         fields: list[Any] = list(SKELETON)
         fields[position] = value
         raw = msgpack.packb(fields)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -43,9 +43,9 @@ class Bench(NamedTuple):
     clock: SettableClock
 
 
-def _caught(error: type[JvsError], code: str, call: Callable[[], object]) -> JvsError:
+def _caught(error: type[JvsError], code: str, call: Callable[..., object], *args: Any, **kwargs: Any) -> JvsError:
     with pytest.raises(error) as caught:
-        call()
+        call(*args, **kwargs)
     assert caught.value.code == code
     return caught.value
 
@@ -93,9 +93,7 @@ class LabelStoreContract:
         labels.compare_and_set("main", None, bench.snapshot("a"))
         head = labels.compare_and_set("main", 1, bench.snapshot("b"))
         for expect in (None, 0, 1, 3, bench.snapshot("a"), page_digest(b"some entry")):
-            error = _caught(
-                LabelMovedError, "label-moved", lambda expect=expect: labels.compare_and_set("main", expect, new)
-            )
+            error = _caught(LabelMovedError, "label-moved", labels.compare_and_set, "main", expect, new)
             assert error.details["label"] == "main"
             assert error.details["current"] == bench.snapshot("b").hex()
             assert error.details["current_generation"] == 2
@@ -105,11 +103,7 @@ class LabelStoreContract:
     def test_expecting_something_of_an_absent_label_is_a_lost_race(self, bench: Bench) -> None:
         new = bench.snapshot("a")
         for expect in (1, new):
-            error = _caught(
-                LabelMovedError,
-                "label-moved",
-                lambda expect=expect: bench.labels.compare_and_set("main", expect, new),
-            )
+            error = _caught(LabelMovedError, "label-moved", bench.labels.compare_and_set, "main", expect, new)
             assert (error.details["current"], error.details["current_generation"]) == (None, None)
         assert bench.labels.get("main") is None
 
@@ -118,17 +112,17 @@ class LabelStoreContract:
         seen = labels.compare_and_set("main", None, a)
         labels.compare_and_set("main", 1, b)
         labels.compare_and_set("main", 2, a)
-        _caught(LabelMovedError, "label-moved", lambda: labels.compare_and_set("main", seen.generation, b))
-        _caught(LabelMovedError, "label-moved", lambda: labels.compare_and_set("main", seen.id, b))
+        _caught(LabelMovedError, "label-moved", labels.compare_and_set, "main", seen.generation, b)
+        _caught(LabelMovedError, "label-moved", labels.compare_and_set, "main", seen.id, b)
         assert labels.compare_and_set("main", a, b).generation == 4
 
     def test_a_snapshot_that_is_not_there_never_becomes_a_head(self, bench: Bench) -> None:
         labels, absent = bench.labels, page_digest(b"never published")
         labels.compare_and_set("main", None, bench.snapshot("a"))
-        _caught(CollectedError, "collected", lambda: labels.compare_and_set("main", 1, absent))
-        _caught(CollectedError, "collected", lambda: labels.compare_and_set("new", None, absent))
-        _caught(CollectedError, "collected", lambda: labels.force("main", absent))
-        _caught(CollectedError, "collected", lambda: labels.record_detached(absent))
+        _caught(CollectedError, "collected", labels.compare_and_set, "main", 1, absent)
+        _caught(CollectedError, "collected", labels.compare_and_set, "new", None, absent)
+        _caught(CollectedError, "collected", labels.force, "main", absent)
+        _caught(CollectedError, "collected", labels.record_detached, absent)
         assert [entry.generation for entry in labels.log("main")] == [1]
         assert labels.get("new") is None
 
@@ -155,14 +149,14 @@ class LabelStoreContract:
         back = labels.reset("main", a)
         assert (back.op, back.to, back.parents, back.depth) == ("reset", a, (first.id,), 2)
         assert labels.reset("main", first.id).parents == (first.id,)
-        _caught(StateError, "not-in-reflog", lambda: labels.reset("main", c))
-        _caught(StateError, "not-in-reflog", lambda: labels.reset("main", other.id))
+        _caught(StateError, "not-in-reflog", labels.reset, "main", c)
+        _caught(StateError, "not-in-reflog", labels.reset, "main", other.id)
         assert labels.reset("main", other.id, allow_unlogged=True).parents == (other.id,)
         assert labels.reset("main", c).to == c  # now it is in the reflog
         bare = bench.snapshot("d")
         assert labels.reset("main", bare, allow_unlogged=True).parents == ()
-        _caught(LabelMovedError, "label-moved", lambda: labels.reset("main", a, expect=1))
-        _caught(UnknownError, "unknown-label", lambda: labels.reset("mian", a))
+        _caught(LabelMovedError, "label-moved", labels.reset, "main", a, expect=1)
+        _caught(UnknownError, "unknown-label", labels.reset, "mian", a)
 
     def test_a_deleted_label_comes_back_with_its_reflog(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
@@ -170,8 +164,8 @@ class LabelStoreContract:
         gone = labels.delete("main", message="bye")
         assert (gone.op, gone.generation, gone.from_, gone.to) == ("delete", 2, a, None)
         assert labels.get("main") is None
-        _caught(UnknownError, "unknown-label", lambda: labels.delete("main"))
-        _caught(UnknownError, "unknown-label", lambda: list(labels.log("main")))
+        _caught(UnknownError, "unknown-label", labels.delete, "main")
+        _caught(UnknownError, "unknown-label", labels.log, "main")
         back = labels.undelete("main")
         assert (back.op, back.generation, back.from_, back.to) == ("undelete", 3, None, a)
         assert (back.uid, back.prev, back.parents) == (first.uid, gone.id, (first.id,))
@@ -194,18 +188,18 @@ class LabelStoreContract:
     def test_undelete_never_replaces_a_label(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
         labels.compare_and_set("main", None, a)
-        _caught(StateError, "already-exists", lambda: labels.undelete("main"))
+        _caught(StateError, "already-exists", labels.undelete, "main")
         labels.delete("main")
         labels.compare_and_set("main", None, a)
-        _caught(StateError, "already-exists", lambda: labels.undelete("main"))
-        _caught(UnknownError, "unknown-label", lambda: labels.undelete("never"))
+        _caught(StateError, "already-exists", labels.undelete, "main")
+        _caught(UnknownError, "unknown-label", labels.undelete, "never")
 
     def test_rename_takes_the_reflog_along(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
         first = labels.compare_and_set("old", None, a)
         labels.compare_and_set("taken", None, a)
-        _caught(StateError, "already-exists", lambda: labels.rename("old", "taken"))
-        _caught(StateError, "already-exists", lambda: labels.rename("old", "old"))
+        _caught(StateError, "already-exists", labels.rename, "old", "taken")
+        _caught(StateError, "already-exists", labels.rename, "old", "old")
         entry = labels.rename("old", "new")
         assert (entry.op, entry.label, entry.uid, entry.prev) == ("rename", "new", first.uid, first.id)
         assert (entry.from_, entry.to, entry.generation) == (a, a, 2)
@@ -217,12 +211,12 @@ class LabelStoreContract:
         labels, a = bench.labels, bench.snapshot("a")
         labels.compare_and_set("agent/1", None, a)
         for name in ("agent", "agent/1/x"):
-            _caught(UsageError, "bad-label-name", lambda name=name: labels.compare_and_set(name, None, a))
+            _caught(UsageError, "bad-label-name", labels.compare_and_set, name, None, a)
         labels.compare_and_set("agent/10", None, a)
         labels.compare_and_set("agent-1/x", None, a)
         labels.delete("agent/1")  # a deleted label may come back, so it still counts
         for name in ("agent", "agent/1/x"):
-            _caught(UsageError, "bad-label-name", lambda name=name: labels.compare_and_set(name, None, a))
+            _caught(UsageError, "bad-label-name", labels.compare_and_set, name, None, a)
         labels.undelete("agent/1")
         assert labels.rename("agent/1", "agent/1/x").label == "agent/1/x"  # its own name is no obstacle
         assert [info.name for info in labels.list()] == ["agent-1/x", "agent/1/x", "agent/10"]
@@ -247,8 +241,8 @@ class LabelStoreContract:
         labels.delete("trunk")
         assert labels.undo("trunk").to == b
         assert before.id in {entry.id for entry in labels.log("trunk")}
-        _caught(UnknownError, "unknown-label", lambda: labels.undo("never"))
-        _caught(LabelMovedError, "label-moved", lambda: labels.undo("trunk", expect=1))
+        _caught(UnknownError, "unknown-label", labels.undo, "never")
+        _caught(LabelMovedError, "label-moved", labels.undo, "trunk", expect=1)
 
     def test_autosaves_have_labels_of_their_own(self, bench: Bench) -> None:
         labels, a, b = bench.labels, bench.snapshot("a"), bench.snapshot("b")
@@ -260,8 +254,8 @@ class LabelStoreContract:
         assert info is not None
         assert info.generation == 1
         for name in ("autosave", "autosave/main", "autosave/x"):
-            _caught(UsageError, "bad-label-name", lambda name=name: labels.compare_and_set(name, ANYTHING, a))
-        _caught(UsageError, "usage", lambda: labels.compare_and_set("main", ANYTHING, b, op="autosave"))
+            _caught(UsageError, "bad-label-name", labels.compare_and_set, name, ANYTHING, a)
+        _caught(UsageError, "usage", labels.compare_and_set, "main", ANYTHING, b, op="autosave")
 
     def test_the_upstream_is_the_label_created_from_or_merged_with(self, bench: Bench) -> None:
         labels, a, b = bench.labels, bench.snapshot("a"), bench.snapshot("b")
@@ -281,12 +275,8 @@ class LabelStoreContract:
         first = labels.compare_and_set("main", None, a)
         gone = labels.delete("main")
         for parent in (gone.id, a, page_digest(b"no entry")):
-            _caught(
-                UnknownError,
-                "unknown-revision",
-                lambda parent=parent: labels.compare_and_set("x", None, a, parents=[parent]),
-            )
-        _caught(UsageError, "usage", lambda: labels.compare_and_set("x", None, a, parents=[first.id, first.id]))
+            _caught(UnknownError, "unknown-revision", labels.compare_and_set, "x", None, a, parents=[parent])
+        _caught(UsageError, "usage", labels.compare_and_set, "x", None, a, parents=[first.id, first.id])
 
     def test_the_log_streams_the_newest_in_either_order(self, bench: Bench) -> None:
         labels, snapshots = bench.labels, [bench.snapshot("a"), bench.snapshot("b")]
@@ -326,8 +316,8 @@ class LabelStoreContract:
         assert labels.tag("best").id == newer.id
         assert list(labels.tags()) == ["best", "v1"]
         labels.delete_tag("best")
-        _caught(UnknownError, "unknown-tag", lambda: labels.tag("best"))
-        _caught(UnknownError, "unknown-tag", lambda: labels.delete_tag("best"))
+        _caught(UnknownError, "unknown-tag", labels.tag, "best")
+        _caught(UnknownError, "unknown-tag", labels.delete_tag, "best")
         assert list(labels.tags()) == ["v1"]
         again = labels.compare_and_set("main", 1, b, tags=["best"])
         assert labels.tag("best").id == again.id
@@ -337,21 +327,17 @@ class LabelStoreContract:
     def test_malformed_operands_change_nothing(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
         for name in ("", "/", "a//b", "-x", ".x", "HEAD", "a/log", "deadbeef", "e\u0301", "a b", "tag", "x" * 256):
-            _caught(UsageError, "bad-label-name", lambda name=name: labels.compare_and_set(name, None, a))
-            _caught(UsageError, "bad-label-name", lambda name=name: labels.get(name))
+            _caught(UsageError, "bad-label-name", labels.compare_and_set, name, None, a)
+            _caught(UsageError, "bad-label-name", labels.get, name)
         for message in ("x" * (MAX_MESSAGE + 1), "\u00e9" * (MAX_MESSAGE // 2 + 1), "\udc80"):
-            _caught(
-                UsageError,
-                "bad-message",
-                lambda message=message: labels.compare_and_set("main", None, a, message=message),
-            )
+            _caught(UsageError, "bad-message", labels.compare_and_set, "main", None, a, message=message)
         for tag in ("", "a/b", "-v", "a b", "a:b", "t" * 129):
-            _caught(UsageError, "usage", lambda tag=tag: labels.compare_and_set("main", None, a, tags=[tag]))
-        _caught(UsageError, "usage", lambda: labels.compare_and_set("main", None, a, meta={"k": "x" * 8192}))
-        _caught(UsageError, "usage", lambda: labels.compare_and_set("main", None, a, meta={"k": object()}))
-        _caught(UsageError, "usage", lambda: labels.compare_and_set("main", None, a, op="rename"))
-        _caught(UsageError, "bad-id", lambda: labels.compare_and_set("main", None, b"short"))
-        _caught(UsageError, "bad-id", lambda: labels.compare_and_set("main", b"short", a))
+            _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, tags=[tag])
+        _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, meta={"k": "x" * 8192})
+        _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, meta={"k": object()})
+        _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, op="rename")
+        _caught(UsageError, "bad-id", labels.compare_and_set, "main", None, b"short")
+        _caught(UsageError, "bad-id", labels.compare_and_set, "main", b"short", a)
         assert labels.get("main") is None
         entry = labels.compare_and_set("main", None, a, message="x" * MAX_MESSAGE, meta={"k": "x" * 8000})
         assert labels.entry(entry.id) == entry
@@ -360,13 +346,11 @@ class LabelStoreContract:
         labels, a = bench.labels, bench.snapshot("a")
         for name in ("main", "agent/1", "agent/2"):
             labels.compare_and_set(name, None, a)
-        error = _caught(UnknownError, "unknown-label", lambda: labels.delete("mian"))
+        error = _caught(UnknownError, "unknown-label", labels.delete, "mian")
         assert error.details["nearest"] == ["main"]
         assert "main" in error.message
         labels.rename("agent/1", "worker")
-        assert (
-            _caught(UnknownError, "unknown-label", lambda: labels.delete("agent/1")).details["renamed_to"] == "worker"
-        )
+        assert _caught(UnknownError, "unknown-label", labels.delete, "agent/1").details["renamed_to"] == "worker"
 
     def test_threads_lose_no_update(self, bench: Bench) -> None:
         labels, snapshots = bench.labels, [bench.snapshot("a"), bench.snapshot("b")]
