@@ -14,6 +14,7 @@ from typing import Final
 
 from jvs.castore.digest import check_digest
 from jvs.castore.local.descriptors import Descriptor
+from jvs.errors import IndexDamagedError
 
 SLOTS: Final = 4096
 _SLOT: Final = struct.Struct(">Q8s")
@@ -73,3 +74,17 @@ class CommittedFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def rolled_back(reason: str) -> IndexDamagedError:
+    """The error for an index that opens at an older commit than the one it was left at."""
+    return IndexDamagedError(f"the index went back in time: {reason}", code="index-rolled-back")
+
+
+def check_not_rolled_back(noted: int, last: int) -> None:
+    """Raises IndexDamagedError (index-rolled-back) when a transaction above `last`, LMDB's last, was noted.
+
+    `noted` must have been read before `last` was.
+    """
+    if noted > last:
+        raise rolled_back(f"transaction {noted} was acknowledged and the index ends with {last}")

@@ -10,21 +10,24 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import weakref
 
-_open: set[int] = set()
+_open: dict[int, weakref.ref[Descriptor]] = {}
 
 
 class Descriptor:
-    """Owns a file descriptor of this process; closed by `close` or when nothing refers to it any more."""
+    """Owns a file descriptor of this process; closed by `close` or when nothing refers to it any more.
 
-    __slots__ = ("_pid", "fd")
+    In a forked child it is closed and `fd` is -1, so that a use of it meets an error and never another file.
+    """
+
+    __slots__ = ("__weakref__", "fd")
 
     def __init__(self, path: str, flags: int, mode: int = 0o666) -> None:
         """Opens `path`, never following a symbolic link; raises OSError."""
         self.fd = -1
-        self._pid = os.getpid()
         self.fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        _open.add(self.fd)
+        _open[self.fd] = weakref.ref(self)
 
     def lock(self, *, shared: bool = False, wait: bool = True) -> bool:
         """Take (or change) the flock on it; False when somebody holds it and `wait` is off."""
@@ -36,10 +39,10 @@ class Descriptor:
         return True
 
     def close(self) -> None:
-        """Close it, in the process that opened it; idempotent."""
+        """Close it; idempotent."""
         fd, self.fd = self.fd, -1
-        if fd >= 0 and self._pid == os.getpid():
-            _open.discard(fd)
+        if fd >= 0:
+            del _open[fd]
             os.close(fd)
 
     def __del__(self) -> None:
@@ -69,8 +72,11 @@ def sync_directory(path: str) -> None:
 
 
 def _close_in_child() -> None:
-    for fd in _open:
+    for fd, reference in _open.items():
         os.close(fd)
+        owner = reference()
+        if owner is not None:
+            owner.fd = -1
     _open.clear()
 
 

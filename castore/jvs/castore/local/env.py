@@ -165,6 +165,8 @@ def acquire(path: str, *, readonly: bool) -> Environment:
             if env is None:
                 _drop_inherited(key)
                 env = _registry[key] = Environment(path, key, readonly=readonly)
+        except FileNotFoundError as exc:
+            raise IndexDamagedError("the store has lost its index") from exc
         except OSError as exc:
             raise os_error(exc, "opening the index") from exc
         env.handles += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from typing import Final
 
 from jvs.castore.local import env
@@ -58,7 +57,7 @@ def _lay_out(path: str, settings: StoreSettings) -> None:
     for name in ("packs", "index"):
         os.makedirs(os.path.join(path, name), exist_ok=True)
     os.makedirs(os.path.join(path, "cache"), mode=0o700, exist_ok=True)
-    _write(os.path.join(path, "config"), encode_config(StoreConfig(secrets.token_hex(16), settings)))
+    _write(os.path.join(path, "config"), encode_config(StoreConfig(os.urandom(16).hex(), settings)))
     _write(os.path.join(path, "journal"), b"")
     _write(os.path.join(path, "committed"), bytes(COMMITTED_SIZE))
     env.initialise(os.path.join(path, "index"))

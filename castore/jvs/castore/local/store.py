@@ -12,7 +12,7 @@ from typing import Final
 from jvs.castore import records
 from jvs.castore.backend import JournalRecord, Kind, ObjectInfo, Stored
 from jvs.castore.digest import Digest
-from jvs.castore.local.committed import CommittedFile
+from jvs.castore.local.committed import CommittedFile, check_not_rolled_back, rolled_back
 from jvs.castore.local.config import StoreConfig, decode_config
 from jvs.castore.local.env import Environment, acquire
 from jvs.castore.local.failures import os_error
@@ -24,7 +24,6 @@ from jvs.castore.local.writer import LocalWriter
 from jvs.castore.publish import object_name
 from jvs.castore.settings import StoreSettings
 from jvs.errors import (
-    IndexDamagedError,
     IntegrityError,
     JvsError,
     MissingObjectError,
@@ -120,7 +119,7 @@ class LocalStore:
         """Look for an index that went back, and for a journal that does not end as the index says."""
         noted = self._committed.highest()
         with self.read() as txn:
-            _check_not_rolled_back(noted, txn.id)
+            check_not_rolled_back(noted, txn.id)
             head, tail = txn.journal_head(), txn.journal_tail()
         if self._journal.size() == head.length and self._journal.ends_with(head.length, tail):
             return
@@ -178,11 +177,11 @@ class LocalStore:
 
     def _settle(self, txn: LocalWriteTxn, *, compare: bool) -> None:
         head, size = txn.head, self._journal.size()
-        self.check_not_rolled_back(txn.id - 1)
+        check_not_rolled_back(self._committed.highest(), txn.id - 1)
         if size > head.length:
             beyond = self._journal.beyond(head.length)
             if len(beyond) > records.MAX_TRANSACTION or not transactions_in(beyond) <= {txn.id}:
-                raise _rolled_back("the journal holds more than the index knows")
+                raise rolled_back("the journal holds more than the index knows")
             self._journal.cut(head.length)
         if size < head.length or compare:
             tail = txn.journal_tail()
@@ -193,9 +192,9 @@ class LocalStore:
                 self._journal.cut(start)
                 self._journal.append(b"".join(tail))
 
-    def check_not_rolled_back(self, last: int) -> None:
-        """Raises IndexDamagedError (index-rolled-back) if a transaction above `last`, LMDB's last, was noted."""
-        _check_not_rolled_back(self._committed.highest(), last)
+    def noted(self) -> int:
+        """The last transaction known to have been acknowledged (see `committed`)."""
+        return self._committed.highest()
 
     def commit(self, txn: LocalWriteTxn) -> None:
         """Commit a write transaction: journal, LMDB, note; returns when all of it is durable."""
@@ -351,12 +350,3 @@ class _Write:
 def _check_platform() -> None:
     if sys.platform not in _PLATFORMS:
         raise StoreError(f"local stores do not work on {sys.platform}", code="unsupported-platform")
-
-
-def _check_not_rolled_back(noted: int, last: int) -> None:
-    if noted > last:
-        raise _rolled_back(f"transaction {noted} was acknowledged and the index ends with {last}")
-
-
-def _rolled_back(reason: str) -> IndexDamagedError:
-    return IndexDamagedError(f"the index went back in time: {reason}", code="index-rolled-back")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from jvs.castore.backend import Kind, Ref, Stored, WriteTxn
 from jvs.castore.digest import Digest
+from jvs.castore.local.committed import check_not_rolled_back
 from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
 from jvs.castore.local.failures import os_error
 from jvs.castore.local.pack import ID_SIZE, MAX_STORED, SEAL_AT, encode_header, pack_header, pack_path
@@ -103,7 +103,8 @@ class LocalWriter:
         self._buffers: list[bytes] = []
         self._buffered = 0
         self._background = _Background()
-        self._failed = False
+        self._sync_failed = False
+        self._ended = ""
 
     # -- putting
 
@@ -115,10 +116,12 @@ class LocalWriter:
         if len(stored.data) > MAX_STORED or stored.size > MAX_STORED:
             raise ValueError("an object of 4 GiB or more cannot be stored")
         header = encode_header(kind, key, stored)
-        with self._finishing():
+        try:
             pack = self._current()
             place = Place(pack.id, pack.end)
             self._append(pack, header, stored.data)
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
         self._queue.add(kind, key, stored.codec, stored.size, len(stored.data), children, place)
 
     def _current(self) -> _Pack:
@@ -161,10 +164,17 @@ class LocalWriter:
         end = pack.asked_end = pack.end
 
         def sync() -> None:
-            sync_data(pack.file.fd)
-            pack.synced_end = end
+            self._sync(pack, end)
 
         self._background.run(sync)
+
+    def _sync(self, pack: _Pack, end: int) -> None:
+        try:
+            sync_data(pack.file.fd)
+        except OSError:
+            self._sync_failed = True
+            raise
+        pack.synced_end = end
 
     # -- taking and giving back packs
 
@@ -179,12 +189,20 @@ class LocalWriter:
         return None
 
     def _try(self, pack: bytes) -> _Pack | None:
+        """This pack, if nobody holds it and it is what the index says; None otherwise."""
         try:
             file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR)
         except FileNotFoundError:
             return None  # verify reports it
-        if not file.lock(wait=False):
+        end = self._fit(pack, file) if file.lock(wait=False) else None
+        if end is None:
+            file.close()
             return None
+        return _Pack(pack, file, end, registered=True)
+
+    def _fit(self, pack: bytes, file: Descriptor) -> int | None:
+        """Where to append to a pack that is locked, cut back to what is committed; None when it may not be."""
+        noted = self._store.noted()
         with self._store.read() as txn:
             row, last = txn.pack_row(pack), txn.id
         status = os.fstat(file.fd)
@@ -196,13 +214,13 @@ class LocalWriter:
                 write.set_pack(pack, state=PackRow.SEALED, committed_end=row.committed_end)
             return None
         if status.st_size > row.committed_end:
-            self._store.check_not_rolled_back(last)
+            check_not_rolled_back(noted, last)
             os.ftruncate(file.fd, row.committed_end)
-        return _Pack(pack, file, row.committed_end, registered=True)
+        return row.committed_end
 
     def _make(self) -> _Pack:
         """A new pack, locked; the background makes its directory entry durable and registers it."""
-        pack = secrets.token_bytes(ID_SIZE)
+        pack = os.urandom(ID_SIZE)
         file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if not file.lock(wait=False) or os.fstat(file.fd).st_nlink != 1:
             raise StoreError("a new pack was taken by somebody else")
@@ -222,8 +240,10 @@ class LocalWriter:
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """See `backend.ObjectWriter`."""
         self._check()
-        with self._finishing():
+        try:
             self._make_durable()
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
         result = self._queue.publish(self._recording, then)
         for pack in self._held:
             if pack.full and not pack.due():
@@ -237,8 +257,7 @@ class LocalWriter:
         self._background.wait()
         for pack in self._held:
             if pack.synced_end != pack.end:
-                sync_data(pack.file.fd)
-                pack.synced_end = pack.end
+                self._sync(pack, pack.end)
 
     @contextmanager
     def _recording(self) -> Iterator[LocalWriteTxn]:
@@ -258,22 +277,18 @@ class LocalWriter:
 
     def _check(self) -> None:
         self._store.check_usable(writing=True)
-        if self._failed:
-            raise StoreError("an earlier write of this push failed", code="handle-failed")
+        if self._ended:
+            raise StoreError(f"this writer {self._ended}", code="handle-failed")
 
-    @contextmanager
-    def _finishing(self) -> Iterator[None]:
-        """Failing inside finishes this writer; unless the disk was merely full, the store's handle too."""
-        try:
-            yield
-        except OSError as exc:
-            raise self._fail(os_error(exc, "writing a pack")) from exc
-        except JvsError as exc:
-            raise self._fail(exc) from exc
+    def _fail(self, exc: OSError | JvsError) -> JvsError:
+        """The error to raise for a failed write or sync, which finishes this writer.
 
-    def _fail(self, error: JvsError) -> JvsError:
-        self._failed = True
-        if not isinstance(error, NoSpaceError):
+        A write that met a full disk did no harm; after anything else, a failed sync above all, nobody knows what is
+        on disk, and the store's handle is finished too.
+        """
+        error = exc if isinstance(exc, JvsError) else os_error(exc, "writing a pack")
+        self._ended = "has failed"
+        if self._sync_failed or not isinstance(error, NoSpaceError):
             self._seal_held()
             self._store.fail(error.message)
         return error
@@ -294,7 +309,7 @@ class LocalWriter:
         for pack in self._held:
             self._give_back(pack)
         self._held, self._pack, self._buffers = [], None, []
-        self._failed = True
+        self._ended = self._ended or "has been closed"
 
     def _give_back(self, pack: _Pack) -> None:
         """Free what was written and not published, then the lock."""
