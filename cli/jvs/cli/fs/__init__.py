@@ -1,0 +1,42 @@
+"""`jvs fs`: the verbs that work on any store, one module each."""
+
+from __future__ import annotations
+
+import click
+
+from jvs.cli.lazy import LazyGroup
+
+VERBS = {
+    "init": ("jvs.cli.fs.init:init", "Make a store."),
+    "push": ("jvs.cli.fs.push:push", "Snapshot a directory and move a label to it."),
+    "pull": ("jvs.cli.fs.pull:pull", "Make a directory be a snapshot; or show what a revision is."),
+    "ls": ("jvs.cli.fs.ls:ls", "List the labels."),
+    "tree": ("jvs.cli.fs.tree:tree", "List what is in a snapshot, with sizes."),
+    "cat": ("jvs.cli.fs.cat:cat", "Print a file of a snapshot."),
+    "diff": ("jvs.cli.fs.diff:diff", "Show what differs between two snapshots, or from a directory."),
+    "rm": ("jvs.cli.fs.rm:rm", "Remove a path from a label's tree."),
+    "label": ("jvs.cli.fs.label:label", "Create, repoint, delete, undelete or rename a label."),
+    "tag": ("jvs.cli.fs.tag:tag", "Delete a tag."),
+    "log": ("jvs.cli.fs.log:log", "Show where a label has been."),
+    "reset": ("jvs.cli.fs.reset:reset", "Move a label back to where it was before."),
+    "undo": ("jvs.cli.fs.undo:undo", "Undo the last move of a label."),
+    "verify": ("jvs.cli.fs.verify:verify", "Read and check every byte of a snapshot, or of everything."),
+    "stats": ("jvs.cli.fs.stats:stats", "Show how much is stored, and what each snapshot adds."),
+}
+
+EXAMPLES = """
+jvs fs init
+jvs fs push DIR --label main -m "as it came"
+jvs fs push DIR -m "a change"
+jvs fs diff main
+jvs fs pull main@{1} DIR
+"""
+
+
+@click.command("fs", cls=LazyGroup, verbs=VERBS, examples=EXAMPLES, subcommand_metavar="VERB ...")
+def fs() -> None:
+    """Version a directory: snapshots, labels that name them, and the history of every label.
+
+    A revision (REV) is a label (main), a place in its history (main@{1}, main@{yesterday}, main@7 for generation 7),
+    a tag (tag:v1), or the first 8 or more digits of an id. REV:path is something inside it.
+    """

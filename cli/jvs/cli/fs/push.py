@@ -1,0 +1,141 @@
+"""`jvs fs push`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from jvs.cli.text import count, duration, short, size
+from jvs.cli.ui import Ui
+from jvs.cli.verb import verb
+from jvs.errors import UsageError
+
+if TYPE_CHECKING:
+    from jvs.workspace.results import PushResult
+
+EXAMPLES = """
+jvs fs push DIR --label main -m "as it came"
+jvs fs push DIR -m "a change"                 # DIR remembers its label
+jvs fs push DIR --label main --expected 7     # only if main is still generation 7
+jvs fs push DIR --label main --expected main  # whatever main is now
+jvs fs push DIR --detach                      # no label: prints the id, kept for 24 hours
+jvs fs push --rev exp/3 --label main          # a snapshot that is already in the store
+"""
+
+PUSH_FIELDS = {
+    "status": "`advanced`, `unchanged` (already this content), `detached` (no label), `rejected` (the label moved)",
+    "label": "the label, or null",
+    "ca_id": "id of the snapshot, stored whatever the status",
+    "generation": "generation of the label after the push, or null",
+    "entry_id": "id of the new history entry, or null",
+    "current": "id of the snapshot the label names now, null when there is none",
+    "current_generation": "its generation",
+    "stats.files": "files in the snapshot",
+    "stats.directories": "directories in it",
+    "stats.bytes": "their plain size",
+    "stats.new_bytes": "bytes the store did not have",
+    "stats.stored_bytes": "what those take, as stored",
+    "stats.objects": "objects written",
+    "skipped[].path": "a path left out, or kept as it was in the base",
+    "skipped[].path_b64": "its bytes, when they are not UTF-8",
+    "skipped[].reason": "why",
+    "error": "when rejected: code, message, next, details",
+}
+PUSH_EXITS = {3: "done, but some paths were skipped (listed)", 6: "the label moved: nothing was changed"}
+
+_SHOWN = 20
+_COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "rejected": "red"}
+
+
+@verb("push", examples=EXAMPLES, fields=PUSH_FIELDS, exits=PUSH_EXITS)
+@click.argument("source", required=False)
+@click.option("--rev", metavar="REV", help="Push this revision, not a directory.")
+@click.option(
+    "--label", metavar="LABEL", help="The label to move [default: the one SOURCE was last pulled or pushed as]."
+)
+@click.option(
+    "--expected",
+    metavar="REV|GENERATION",
+    help="What the label must be now: a generation, an id, a revision; 0: it must not exist. "
+    "[default: what SOURCE was last pulled or pushed as]",
+)
+@click.option("--force", is_flag=True, help="Move the label whatever it is now.")
+@click.option("--detach", is_flag=True, help="Move no label; the snapshot is kept for 24 hours.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
+@click.option("--tag", "tags", multiple=True, metavar="T", help="Tag the entry (tag:T finds it); may be repeated.")
+@click.option("--always", is_flag=True, help="Write a history entry also when nothing changed.")
+@click.option("--rehash", is_flag=True, help="Read every file, whatever its times say.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out new files that cannot be read (exit status 3).")
+def push(
+    ui: Ui,
+    source: str | None,
+    rev: str | None,
+    label: str | None,
+    expected: str | None,
+    force: bool,
+    detach: bool,
+    message: str,
+    tags: tuple[str, ...],
+    always: bool,
+    rehash: bool,
+    skip_unreadable: bool,
+) -> int:
+    """Snapshot SOURCE, a directory (or a revision already in the store), and move a label to it.
+
+    The label moves only if it still is what SOURCE was last pulled or pushed as (or --expected); else the push is
+    rejected: nothing is moved, the snapshot is kept for 24 hours. A label that does not exist is created. Only what
+    the store does not have yet is written. .jvs is left out, and whatever .jvsignore says.
+    """
+    what = rev if source is None else source
+    if what is None or (source is not None and rev is not None):
+        raise UsageError("a push takes one SOURCE, or --rev REV", next="jvs fs push --help")
+    started = time.perf_counter()
+    with ui.open_repo() as repo, ui.progress("push") as progress:
+        result = repo.push(
+            what,
+            label=label,
+            expected=expected,
+            force=force,
+            detach=detach,
+            message=message,
+            tags=tags,
+            always=always,
+            rehash=rehash,
+            skip_unreadable=skip_unreadable,
+            as_revision=rev is not None,
+            progress=progress,
+        )
+    return show_push(ui, result, time.perf_counter() - started)
+
+
+def show_push(ui: Ui, result: PushResult, seconds: float) -> int:
+    """Print the result of a push, or of what is one in effect; returns the exit status."""
+
+    def people() -> list[str]:
+        return [push_line(ui, result, seconds)]
+
+    status = ui.show(result.as_json, people, [result.ca_id.hex()], result.error)
+    if ui.json:
+        return status or (3 if result.skipped else 0)
+    if result.status == "detached":
+        ui.talk(f"kept for 24 hours; to keep it for good: jvs fs label NAME {short(result.ca_id)}")
+    for item in result.skipped[:_SHOWN]:
+        ui.talk(f"skipped: {ui.name(item.path)} ({item.reason})")
+    if len(result.skipped) > _SHOWN:
+        ui.talk(f"skipped: {len(result.skipped) - _SHOWN:,} more (--json lists them all)")
+    return status or (3 if result.skipped else 0)
+
+
+def push_line(ui: Ui, result: PushResult, seconds: float) -> str:
+    """`advanced main@2 0a1b2c3d4e5f: 3 files, 12.5 KiB, 512 B new, 8 ms`."""
+    stats = result.stats
+    where = ""
+    if result.label is not None and result.status == "rejected":
+        where = f"{result.label} (now at {result.label}@{result.current_generation} {short(result.current)}); stored "
+    elif result.label is not None:
+        where = f"{result.label}@{result.generation} "
+    facts = [count(stats.files, "file"), size(stats.bytes), f"{size(stats.new_bytes)} new", duration(seconds)]
+    status = ui.paint(result.status, _COLOURS[result.status])
+    return f"{status} {where}{ui.paint(short(result.ca_id), 'yellow')}: {', '.join(facts)}"

@@ -1,0 +1,130 @@
+"""The `jvs` command: the root of the command tree, and the one place where a run begins and ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from jvs.cli.errors import Reported, as_jvs_error
+from jvs.cli.lazy import LazyGroup
+from jvs.cli.ui import Ui
+from jvs.cli.version import VERSION
+
+COMPLETE = "_JVS_COMPLETE"
+"""Set by the scripts that `jvs completion` prints."""
+
+_BROKEN_PIPE = 141
+"""128 + SIGPIPE: what a shell sees of a program whose reader went away."""
+
+VERBS = {
+    "fs": ("jvs.cli.fs:fs", "Version a directory: push, pull, ls, log, diff, reset, verify ..."),
+    "doctor": ("jvs.cli.doctor:doctor", "Examine the store, and repair it."),
+    "completion": ("jvs.cli.completion:completion", "Print the completion script of a shell."),
+}
+
+EXAMPLES = """
+jvs fs init
+jvs fs push DIR --label main -m "as it came"
+jvs fs log main
+jvs fs reset main main@{1}
+jvs fs pull main DIR
+"""
+
+
+class Jvs(LazyGroup):
+    """The root. Its `main` reports every failure in jvs's own way instead of click's."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run one command line; ends in SystemExit with the exit status of DESIGN section 10."""
+        status = run(self, list(sys.argv[1:] if args is None else args))
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+
+def run(root: click.Command, words: list[str]) -> int:
+    """Do what the command line `words` says; returns the exit status, having reported any failure."""
+    instruction = os.environ.get(COMPLETE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {"obj": Ui()}, "jvs", COMPLETE, instruction)
+    ui = Ui(words)
+    try:
+        status = _attempt(root, words, ui)
+        ui.flush_data()
+    except BrokenPipeError:
+        _drop_stdout()
+        return _BROKEN_PIPE
+    except OSError as error:  # stdout itself: a full disk, say
+        _drop_stdout()
+        return ui.fail(as_jvs_error(error), as_json=False)
+    return status
+
+
+def _attempt(root: click.Command, words: list[str], ui: Ui) -> int:
+    try:
+        with root.make_context("jvs", words, obj=ui) as context:
+            return root.invoke(context) or 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        ui.talk(error.format_message())
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Reported as reported:
+        _trace(ui)
+        return reported.error.exit_status
+    except (Exception, KeyboardInterrupt) as error:
+        _trace(ui)
+        typed = isinstance(error, click.ClickException)
+        return ui.fail(as_jvs_error(error), as_json=ui.json or (typed and ui.json_wanted))
+
+
+def _trace(ui: Ui) -> None:
+    if ui.debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _drop_stdout() -> None:
+    """Nobody reads stdout any more: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    ui = context.ensure_object(Ui)
+    if ui.json_wanted:
+        ui.emit({"version": VERSION})
+    else:
+        ui.say(f"jvs {VERSION}")
+    context.exit()
+
+
+@click.command("jvs", cls=Jvs, verbs=VERBS, examples=EXAMPLES, subcommand_metavar="VERB ...")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and leave."
+)
+def cli() -> None:
+    """Version any directory tree, of any size: snapshot, label, compare, roll back; nothing is ever lost."""
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    cli.main()

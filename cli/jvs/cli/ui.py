@@ -1,0 +1,225 @@
+"""What one run of `jvs` has in common whatever the verb: its options, its streams, the store it means.
+
+Data goes to stdout, talk to stderr. With `--json` stdout carries exactly one value.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TextIO
+
+from jvs.castore.names import display
+from jvs.cli.errors import Reported, as_jvs_error, error_json, error_lines
+from jvs.cli.text import paint, plain
+from jvs.errors import JvsError, StoreError
+
+if TYPE_CHECKING:
+    from jvs.cli.progress import Progress
+    from jvs.workspace.repo import Repo
+
+Json = dict[str, Any]
+
+_DEFAULT_SIZE = (80, 24)
+
+
+class Ui:
+    """The global options of one run, and all that is printed.
+
+    json, quiet, store, debug, no_progress, no_color: as given anywhere on the command line.
+    json_wanted: `--json` stands among the words typed, whether or not they could be understood.
+    """
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        before = words[: words.index("--")] if "--" in words else words
+        self.json_wanted = "--json" in before
+        self.json = False
+        self.quiet = False
+        self.debug = False
+        self.no_progress = False
+        self.no_color = False
+        self.store: str | None = None
+        self.unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # Names and messages are UTF-8 whatever the locale; a lone surrogate must not end the program.
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+    # The store
+
+    def open_repo(self, dry_run: bool = False) -> Repo:
+        """The store this command means: --store, JVS_STORE, the nearest one upwards. Raises NoStoreError and others.
+
+        dry_run: label moves of this Repo are only tried; see `jvs.workspace.rehearsal`.
+        """
+        from jvs.workspace.repo import Repo
+
+        repo = Repo.open(self.find_store(), actor=self.actor())
+        if dry_run:
+            from jvs.workspace.rehearsal import rehearse
+
+            rehearse(repo)
+        return repo
+
+    def find_store(self) -> str:
+        """Path of the store this command means, not opened."""
+        from jvs.workspace.locate import find_store
+
+        return find_store(self.store, self.env_store(), self.here())
+
+    @staticmethod
+    def env_store() -> str | None:
+        """JVS_STORE, if it is set to something."""
+        return os.environ.get("JVS_STORE") or None
+
+    @staticmethod
+    def here() -> str:
+        """The current directory; raises StoreError when it was removed."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            raise StoreError("the current directory no longer exists", next="cd to one that does") from None
+
+    @staticmethod
+    def actor() -> str:
+        """Who does this: JVS_ACTOR, else user@host, without asking any directory service."""
+        given = os.environ.get("JVS_ACTOR")
+        if given:
+            return given
+        user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid{os.getuid()}"
+        return f"{user}@{os.uname().nodename}"
+
+    # Data: stdout
+
+    def say(self, line: str = "") -> None:
+        """One line of data for people."""
+        sys.stdout.write(line + "\n")
+
+    def show(
+        self,
+        value: Callable[[], Json],
+        people: Callable[[], Iterable[str]],
+        ids: Sequence[str] = (),
+        error: JvsError | None = None,
+    ) -> int:
+        """Print a result in the form asked for, and return the exit status.
+
+        value: its JSON; people: its lines; ids: what -q prints; error: set when the result is also a failure.
+        """
+        if self.json:
+            self.emit(value() | ({} if error is None else {"error": error_json(error)}))
+        else:
+            for line in ids if self.quiet else people():
+                self.say(line)
+            if error is not None:
+                self.complain(error)
+        return 0 if error is None else error.exit_status
+
+    def emit(self, value: Json) -> None:
+        """The one JSON value of this run."""
+        self.say(to_json(value))
+
+    def stream(self, head: Json, key: str, items: Iterable[Json]) -> None:
+        """The one JSON value of this run: `head` and a list under `key`, written as its items come.
+
+        A failure before the first item is raised; one further on ends the list, is added as `error`, and raises
+        Reported.
+        """
+        iterator = iter(items)
+        write = sys.stdout.write
+        separator = ""
+        error: JvsError | None = None
+        item = next(iterator, None)
+        write(to_json(head)[:-2] + (",\n" if head else "\n") + f'  "{key}": [')
+        while item is not None:
+            write(separator + "\n    " + to_json(item).replace("\n", "\n    "))
+            separator = ","
+            try:
+                item = next(iterator, None)
+            except BaseException as raised:  # also an interrupt: the value on stdout is completed first
+                error = as_jvs_error(raised)
+                break
+        write("\n  ]" if separator else "]")
+        if error is not None:
+            write(',\n  "error": ' + to_json(error_json(error)).replace("\n", "\n  "))
+        write("\n}\n")
+        if error is not None:
+            raise Reported(error)
+
+    # Talk: stderr
+
+    def talk(self, line: str) -> None:
+        """One line that is not data; nothing with -q."""
+        if not self.quiet:
+            self.flush_data()
+            sys.stderr.write(line + "\n")
+
+    def complain(self, error: JvsError) -> None:
+        """The failure, for people."""
+        self.flush_data()
+        for line in error_lines(error):
+            word, colon, rest = line.partition(":")
+            if colon and word in ("error", "next") and self.coloured(sys.stderr):
+                line = paint(word + colon, "red" if word == "error" else "cyan") + rest
+            sys.stderr.write(line + "\n")
+
+    def fail(self, error: JvsError, as_json: bool) -> int:
+        """Report the failure that ended this run; returns the exit status."""
+        if as_json:
+            self.emit({"error": error_json(error)})
+        else:
+            self.complain(error)
+        return error.exit_status
+
+    @staticmethod
+    def flush_data() -> None:
+        """Put out what was said, so that both streams stand in order on a terminal."""
+        sys.stdout.flush()
+
+    # Looks
+
+    def coloured(self, stream: TextIO | None = None) -> bool:
+        """Whether colours may be used on that stream (stdout): a terminal, and nobody said no."""
+        stream = stream or sys.stdout
+        unwanted = self.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return not unwanted and stream.isatty()
+
+    @staticmethod
+    def name(text: str | bytes) -> str:
+        """A name, path or foreign text for people: control characters escaped, never raw."""
+        return display(text) if isinstance(text, bytes) else plain(text)
+
+    def paint(self, text: str, colour: str) -> str:
+        """`text` for stdout, coloured where that is wanted."""
+        return paint(text, colour) if self.coloured() else text
+
+    @staticmethod
+    def screen() -> tuple[int, int]:
+        """Columns and lines: COLUMNS and LINES, else the terminal's, else 80 by 24."""
+        try:
+            found: Sequence[int] = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        except (OSError, ValueError):
+            found = _DEFAULT_SIZE
+        sizes = [
+            int(given) if (given := os.environ.get(name, "")).isdecimal() and int(given) > 0 else real or default
+            for name, real, default in zip(("COLUMNS", "LINES"), found, _DEFAULT_SIZE, strict=True)
+        ]
+        return sizes[0], sizes[1]
+
+    def progress(self, verb: str) -> AbstractContextManager[Progress | None]:
+        """A progress bar on stderr while the context lasts, or None where there must be none."""
+        if self.quiet or self.no_progress or not sys.stderr.isatty():
+            return nullcontext()
+        from jvs.cli.progress import Progress
+
+        return Progress(sys.stderr, verb, self.screen()[0])
+
+
+def to_json(value: Json) -> str:
+    """`value` with two spaces to a level."""
+    import json  # not needed by those who want text
+
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

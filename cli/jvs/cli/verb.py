@@ -1,0 +1,133 @@
+"""The command class of every verb: global options anywhere, and beside each verb what `docs/cli.md` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from jvs.cli.ui import Ui
+
+Decorator = Callable[[Callable[..., int]], click.Command]
+
+SETTINGS: dict[str, Any] = {"max_content_width": 100}
+EVERYWHERE = "--json  -q/--quiet  --store PATH  --no-progress  --no-color  --debug  -h/--help"
+
+EXITS: dict[int, str] = {
+    0: "done",
+    1: "failed (also: not in the reflog, unsaved changes, already exists)",
+    2: "usage, or a malformed operand (label name, id, message, a path that is not a directory)",
+    3: "done, with skipped files",
+    5: "well-formed, but unknown",
+    6: "the label moved",
+    7: "merge conflict",
+    8: "integrity: stored data is damaged",
+    10: "no store",
+    11: "locked",
+    130: "interrupted",
+}
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Keep a global option where every verb finds it, wherever on the command line it stands."""
+    if value and option.name is not None:
+        setattr(context.ensure_object(Ui), option.name, value)
+
+
+def _help(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    ui = context.ensure_object(Ui)
+    if ui.json_wanted:
+        ui.emit({"help": context.get_help()})
+    else:
+        ui.say(context.get_help())
+    context.exit()
+
+
+def _flag(*names: str, text: str) -> click.Option:
+    return click.Option(names, is_flag=True, is_eager=True, expose_value=False, callback=_remember, help=text)
+
+
+GLOBAL_OPTIONS: tuple[click.Option, ...] = (
+    _flag("--json", text="One JSON value on stdout, whatever happens."),
+    _flag("-q", "--quiet", text="Only ids on stdout, only errors on stderr."),
+    click.Option(
+        ["--store"],
+        metavar="PATH",
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="The store: its directory, or one that holds .jvs. Default: JVS_STORE, else the nearest .jvs upwards.",
+    ),
+    _flag("--no-progress", text="No progress bar (there is one only on a terminal, past half a second)."),
+    _flag("--no-color", text="No colours (there are some only on a terminal; NO_COLOR is honoured too)."),
+    _flag("--debug", text="A traceback with every error."),
+    click.Option(
+        ["-h", "--help"], is_flag=True, is_eager=True, expose_value=False, callback=_help, help="Show this and leave."
+    ),
+)
+"""Accepted before and after every verb."""
+
+
+class Verb(click.Command):
+    """A verb.
+
+    examples  lines of shell, shown in its help
+    fields    the fields of its JSON result, `a.b` for b inside a, `a[].b` for b of each in the list a
+    exits     exit statuses with a meaning of their own here, beside those every verb has
+    """
+
+    def __init__(
+        self,
+        name: str,
+        examples: str = "",
+        fields: Mapping[str, str] | None = None,
+        exits: Mapping[int, str] | None = None,
+        **given: Any,
+    ) -> None:
+        super().__init__(name, add_help_option=False, context_settings=SETTINGS, **given)
+        self.examples = examples.strip("\n")
+        self.fields = fields or {}
+        self.exits = exits or {}
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The verb's own parameters, then the global options."""
+        return [*self.params, *GLOBAL_OPTIONS]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verb's own options, and the names of the global ones."""
+        write_options(formatter, ctx, self.params)
+        write_block(formatter, "Everywhere", [EVERYWHERE])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples."""
+        if self.examples:
+            write_block(formatter, "Examples", self.examples.splitlines())
+
+
+def verb(name: str, *, examples: str, fields: Mapping[str, str], exits: Mapping[int, str] | None = None) -> Decorator:
+    """Decorate a function `(ui, operands...) -> exit status or None` as the verb `name`; see `Verb`."""
+
+    def decorate(function: Callable[..., int]) -> click.Command:
+        command = click.command(name, cls=Verb, examples=examples, fields=fields, exits=exits)
+        return command(click.pass_obj(function))
+
+    return decorate
+
+
+def write_options(formatter: click.HelpFormatter, ctx: click.Context, params: Sequence[click.Parameter]) -> None:
+    """A section of those of `params` that are options."""
+    options = [param for param in params if isinstance(param, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(ctx)) is not None]
+    if records:
+        with formatter.section("Options"):
+            formatter.write_dl(records)
+
+
+def write_block(formatter: click.HelpFormatter, title: str, lines: Sequence[str]) -> None:
+    """A section of lines that are not to be wrapped."""
+    with formatter.section(title):
+        for line in lines:
+            formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
