@@ -69,7 +69,7 @@ _LINES = (
     "    }",
     "",
     "",
-    "    \"\"\"The %s of one %s, as the %s %s wants it.\"\"\"",
+    '    """The %s of one %s, as the %s %s wants it."""',
     "export const %s = (%s) => %s.%s(%s, '%s');",
     "import { %s, %s } from './%s/%s';",
     "    @property",
@@ -228,36 +228,49 @@ def insert_into_file(path: Path, *, size: int = KIB, seed: int = SEED) -> None:
         file.write(content[middle:])
 
 
-# The mixed tree: packages that real projects install, by name; what the index serves today is recorded beside it.
-_PYTHON_PACKAGES = (
-    "numpy pandas scipy matplotlib scikit-learn sympy django botocore plotly jupyterlab notebook sqlalchemy "
-    "pyarrow statsmodels networkx babel pygments setuptools sphinx aiohttp pillow lxml cryptography fastapi"
-).split()
-_NODE_PACKAGES = (
-    "typescript webpack eslint react react-dom next date-fns lodash @babel/preset-env jest rxjs three "
-    "antd core-js @types/node vite"
-).split()
+@dataclass(frozen=True)
+class Packages:
+    """The packages of a mixed tree, by name; what the index serves today is installed, with all that they need."""
+
+    name: str
+    python: tuple[str, ...]
+    node: tuple[str, ...]
+
+
+ALL_PACKAGES = Packages(
+    "mixed",
+    (
+        *("numpy", "pandas", "scipy", "matplotlib", "scikit-learn", "sympy", "django", "plotly", "sqlalchemy"),
+        *("statsmodels", "networkx", "babel", "pygments", "sphinx", "aiohttp", "cryptography", "fastapi"),
+    ),
+    ("typescript", "webpack", "eslint", "react", "next", "lodash", "@babel/preset-env", "vite"),
+)
+SOME_PACKAGES = Packages("mixed-quick", ("numpy", "pandas", "scipy"), ("typescript", "webpack"))
 # git would leave out or rewrite files because of these two, so its tree would be another one than everybody's.
 _LEFT_OUT = (".gitignore", ".gitattributes")
 
 
-def _fetch_python(folder: Path, packages: list[str]) -> None:
-    """Install `packages` and what they need into `folder` as pip lays out a site-packages directory."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:", "--no-warn-conflicts",
-         "--target", str(folder), *packages],
-        check=True, stdout=sys.stderr,
-    )  # fmt: skip
+def _install(command: list[str], *, cwd: Path) -> None:
+    """Run an installer quietly.
+
+    Raises:
+        CalledProcessError: it failed; what it said has been passed on.
+    """
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.stderr.write(done.stderr[-2000:])
+        done.check_returncode()
 
 
-def _fetch_node(folder: Path, packages: list[str]) -> None:
-    """Install `packages` and what they need into `folder/node_modules`, running none of their scripts."""
-    folder.mkdir(parents=True)
-    (folder / "package.json").write_text(json.dumps({"name": "bench", "version": "1.0.0", "private": True}))
-    subprocess.run(
-        ["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", *packages],
-        check=True, cwd=folder, stdout=sys.stderr,
-    )  # fmt: skip
+def _fetch(folder: Path, packages: Packages) -> None:
+    """Install packages as pip and npm lay them out, running none of their scripts."""
+    python, node = folder / "site-packages", folder / "web"
+    python.mkdir(parents=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]
+    _install([*pip, "--target", str(python), *packages.python], cwd=python)
+    node.mkdir()
+    (node / "package.json").write_text(json.dumps({"name": "bench", "version": "1.0.0", "private": True}))
+    _install(["npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", *packages.node], cwd=node)
 
 
 def count_tree(root: Path) -> tuple[int, int, int]:
@@ -271,29 +284,26 @@ def count_tree(root: Path) -> tuple[int, int, int]:
     return files, directories, size
 
 
-def fetch_mixed(cache: Path, *, quick: bool = False) -> tuple[Path, str]:
+def fetch_mixed(cache: Path, packages: Packages) -> tuple[Path, str]:
     """Assemble the mixed tree in `cache` unless it is there; returns its folder and words on where it comes from.
 
-    Without a package index the running Python's own library stands in, copied often enough; the words say so.
+    Without a package index (or npm) copies of the running Python's own library stand in, and the words say so.
     """
-    folder = cache / ("mixed-quick" if quick else "mixed")
+    folder = cache / packages.name
     note = folder.with_suffix(".txt")
     if note.exists():
         return folder, note.read_text().strip()
     shutil.rmtree(folder, ignore_errors=True)
-    python = _PYTHON_PACKAGES[:3] if quick else _PYTHON_PACKAGES
-    node = _NODE_PACKAGES[:2] if quick else _NODE_PACKAGES
     folder.mkdir(parents=True)
     try:
-        _fetch_python(folder / "site-packages", python)
-        _fetch_node(folder / "web", node)
-        origin = "site-packages of " + ", ".join(python) + "; node_modules of " + ", ".join(node)
+        _fetch(folder, packages)
+        origin = f"site-packages of {', '.join(packages.python)}; node_modules of {', '.join(packages.node)}"
     except (OSError, subprocess.CalledProcessError) as problem:
         shutil.rmtree(folder, ignore_errors=True)
-        copies = 1 if quick else 8
-        for number in range(copies):
+        # About as many files as the packages have.
+        for number, _ in enumerate(packages.python):
             shutil.copytree(sysconfig.get_path("stdlib"), folder / f"python_{number}", symlinks=True)
-        origin = f"no packages to be had ({problem}): {copies} copies of this Python's library instead"
+        origin = f"no packages to be had ({problem}): copies of this Python's library instead"
     for where, _, names in os.walk(folder):
         for name in set(names) & set(_LEFT_OUT):
             os.unlink(os.path.join(where, name))
@@ -301,9 +311,15 @@ def fetch_mixed(cache: Path, *, quick: bool = False) -> tuple[Path, str]:
     return folder, origin
 
 
-def make_mixed(root: Path, cache: Path, *, quick: bool = False) -> TreeInfo:
-    """Copy the mixed tree (fetched into `cache` first, if need be) into the empty directory `root`."""
-    folder, origin = fetch_mixed(cache, quick=quick)
+def make_mixed(root: Path, cache: Path, packages: Packages | None) -> TreeInfo:
+    """Copy the mixed tree (fetched into `cache` first, if need be) into the empty directory `root`.
+
+    Args:
+        packages: None for a stand-in of a few dozen files that needs no network.
+    """
+    folder, origin = Path(sysconfig.get_path("stdlib")) / "email", "a package of this Python's library"
+    if packages:
+        folder, origin = fetch_mixed(cache, packages)
     subprocess.run(["cp", "-a", f"{folder}/.", str(root)], check=True)
     files, directories, size = count_tree(root)
     return TreeInfo("mixed", files, directories, size, origin)

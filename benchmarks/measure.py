@@ -131,18 +131,14 @@ class Stored:
     Attributes:
         data: packs and journal, or everything for a store that is not split up.
         index: LMDB's files, which grow by whole pages.
-        cache: derived, deletable at any time; never part of a figure.
-        reserve: set aside for a full disk.
     """
 
     data: int
     index: int = 0
-    cache: int = 0
-    reserve: int = 0
 
     @property
     def total(self) -> int:
-        """What keeping the data costs: all but what is derived or set aside."""
+        """What keeping the data costs."""
         return self.data + self.index
 
 

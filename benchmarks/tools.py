@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,33 +101,33 @@ class Jvs(Tool):
 
     @classmethod
     def command(cls) -> str:
-        """The `jvs` to measure: `JVS_BENCH_COMMAND`, else the one on the PATH."""
-        return os.environ.get("JVS_BENCH_COMMAND") or "jvs"
+        """The `jvs` to measure: `JVS_BENCH_COMMAND`, else the one beside this Python, else the one on the PATH."""
+        beside = Path(sys.executable).parent / "jvs"
+        return os.environ.get("JVS_BENCH_COMMAND") or (str(beside) if beside.exists() else "jvs")
 
     @classmethod
     def version(cls) -> str | None:
         return _first_line([cls.command(), "--version"])
+
+    @property
+    def _store_option(self) -> tuple[str, str]:
+        return "--store", str(self.store)
 
     def create(self) -> None:
         self.run([[self.command(), "fs", "init", str(self.store)]])
 
     def push_commands(self) -> Sequence[Sequence[str]]:
         return [
-            [self.command(), "fs", "push", str(self.ground.source), "--label", "main"]
-            + ["--store", str(self.store), "--json"]
+            [self.command(), "fs", "push", str(self.ground.source), "--label", "main", *self._store_option, "--json"]
         ]
 
     def pull_commands(self, target: Path) -> Sequence[Sequence[str]]:
-        return [[self.command(), "fs", "pull", "main", str(target), "--store", str(self.store), "--json"]]
+        return [[self.command(), "fs", "pull", "main", str(target), *self._store_option, "--json"]]
 
     def stored(self) -> Stored:
-        """Bytes by kind, from the names of the store's files: see docs/format.md."""
-        index = sum(
-            path.stat().st_size for path in self.store.rglob("*.mdb") if "cache" not in path.relative_to(self.store).parts
-        )
-        cache = folder_bytes(self.store / "cache")
-        reserve = sum(path.stat().st_size for path in self.store.glob("reserve*"))
-        return Stored(folder_bytes(self.store) - index - cache - reserve, index, cache, reserve)
+        """LMDB's own files apart, and without the derived `cache/`."""
+        index = folder_bytes(self.store / "index")
+        return Stored(folder_bytes(self.store) - index - folder_bytes(self.store / "cache"), index)
 
 
 class Git(Tool):
@@ -148,8 +149,8 @@ class Git(Tool):
 
     def create(self) -> None:
         self.run([["git", "init", "--quiet", "--bare", str(self.store)]])
-        for key, value in (("core.bare", "false"), ("gc.auto", "0"), ("user.name", "b"), ("user.email", "b@example.org")):
-            self.run([self._git("config", key, value)])
+        for setting in ("core.bare false", "gc.auto 0", "user.name b", "user.email b@example.org"):
+            self.run([self._git("config", *setting.split())])
 
     def push_commands(self) -> Sequence[Sequence[str]]:
         return [self._git("add", "--all"), self._git("commit", "--quiet", "--message", f"push {self._pushes}")]

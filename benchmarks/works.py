@@ -5,13 +5,24 @@ from __future__ import annotations
 import filecmp
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import MIB, TreeInfo, big_file_name, edit_files, insert_into_file, make_big, make_mixed, make_small
+from datasets import (
+    ALL_PACKAGES,
+    MIB,
+    SOME_PACKAGES,
+    Packages,
+    TreeInfo,
+    big_file_name,
+    edit_files,
+    insert_into_file,
+    make_big,
+    make_mixed,
+    make_small,
+)
 from measure import Cost
 from tools import TOOLS, Copy, Tar, Tool
 from volume import GIB, Yard, sync_filesystem, warm
@@ -51,43 +62,58 @@ class Case:
 
     Attributes:
         fill: writes the source tree.
-        image_bytes, inodes: the size of the image that holds source, one store and one pulled tree.
+        inodes: of the image that holds source, one store and one pulled tree.
         edit: changes the tree; its push is called `edit_name`.
         unchanged: measure a push of the unchanged tree as well.
     """
 
     name: str
     fill: Callable[[Path], TreeInfo]
-    image_bytes: int
     inodes: int
     edit: Callable[[Path], object] | None = None
     edit_name: str = ""
     unchanged: bool = False
 
 
-def tree_cases(*, quick: bool, cache: Path) -> Mapping[str, Case]:
-    """The cases with a tree, by name; `quick` makes them about ten times smaller."""
-    small_files = 10_000 if quick else 100_000
-    big_file = 32 * MIB if quick else 256 * MIB
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is. `full` is what the targets are meant for."""
+
+    small_files: int
+    big_file_bytes: int
+    packages: Packages | None
+    image_bytes: int
+    repeats: int
+    label_seconds: float
+    startup_runs: int
+
+
+SCALES: Mapping[str, Scale] = {
+    "full": Scale(100_000, 256 * MIB, ALL_PACKAGES, 12 * GIB, 3, 2.0, 30),
+    "quick": Scale(10_000, 32 * MIB, SOME_PACKAGES, 3 * GIB, 1, 0.5, 10),
+    "smoke": Scale(200, 2 * MIB, None, 2 * GIB, 1, 0.05, 2),
+}
+
+
+def tree_cases(scale: Scale, cache: Path) -> Mapping[str, Case]:
+    """The cases with a tree, by name."""
     cases = (
         Case(
             "small",
-            lambda root: make_small(root, small_files),
-            1 * GIB if quick else 7 * GIB,
-            8 * small_files,
-            edit=lambda root: edit_files(root, small_files),
+            lambda root: make_small(root, scale.small_files),
+            8 * scale.small_files + 20_000,
+            edit=lambda root: edit_files(root, scale.small_files),
             edit_name="10 small edits",
             unchanged=True,
         ),
         Case(
             "big",
-            lambda root: make_big(root, big_file),
-            10 * 8 * big_file // 2,
+            lambda root: make_big(root, scale.big_file_bytes),
             100_000,
             edit=lambda root: insert_into_file(root / big_file_name(0)),
             edit_name="1 KiB inserted twice",
         ),
-        Case("mixed", lambda root: make_mixed(root, cache, quick=quick), 3 * GIB if quick else 8 * GIB, 500_000),
+        Case("mixed", lambda root: make_mixed(root, cache, scale.packages), 500_000),
     )
     return {case.name: case for case in cases}
 
@@ -189,12 +215,12 @@ class Cycle:
 
 
 def run_case(
-    yard: Yard, case: Case, tools: list[str], repeats: int, *, say: Callable[[str], None]
+    yard: Yard, case: Case, tools: list[str], repeats: int, image_bytes: int, *, say: Callable[[str], None]
 ) -> tuple[TreeInfo, list[Sample]]:
-    """Take every tool through the case `repeats` times, one after the other in turn, starting with another each time."""
+    """Take every tool through the case `repeats` times, in turn, starting with another one each time."""
     made: list[TreeInfo] = []
     started = time.perf_counter()
-    template = yard.template(case.image_bytes, case.inodes, lambda root: made.append(case.fill(root)))
+    template = yard.template(image_bytes, case.inodes, lambda root: made.append(case.fill(root)))
     say(f"{case.name}: {made[0].files:,} files, {made[0].bytes / 1e6:,.0f} MB ({time.perf_counter() - started:.0f} s)")
     samples: list[Sample] = []
     for repeat in range(repeats):
@@ -210,5 +236,4 @@ def run_case(
                     f"{sample.anonymous / 1e6:7.0f} MB  sync {sample.sync:5.2f} s"
                     + (f"  stored {sample.stored:>13,}  added {sample.added:>13,}" if sample.stored else "")
                 )
-            sys.stdout.flush()
     return made[0], samples
