@@ -25,7 +25,8 @@ def startup_samples(yard: Yard, scale: Scale) -> list[Sample]:
     """CPU time of `jvs --help` and of `jvs fs ls` on a store with one label, taking turns."""
     jvs = Jvs.command()
     samples: list[Sample] = []
-    with yard.cycle(yard.template(GIB // 2, 10_000, _one_file)) as ground:
+    template, _ = yard.template(GIB // 2, 10_000, _one_file)
+    with yard.cycle(template) as ground:
         store = ground.stores / "jvs"
         run_command([jvs, "fs", "init", str(store)])
         run_command([jvs, "fs", "push", str(ground.source), "--label", "main", "--store", str(store)])
@@ -40,7 +41,8 @@ def startup_samples(yard: Yard, scale: Scale) -> list[Sample]:
 def label_samples(yard: Yard, scale: Scale) -> list[Sample]:
     """Seconds per durable label move and per bare LMDB commit, in blocks that take turns on one file system."""
     samples: list[Sample] = []
-    with yard.cycle(yard.template(GIB // 2, 10_000, _one_file)) as ground:
+    template, _ = yard.template(GIB // 2, 10_000, _one_file)
+    with yard.cycle(template) as ground:
         for repeat in range(_LABEL_BLOCKS):
             for tool, what in (("bare LMDB commit", "bare"), ("jvs", "jvs")):
                 folder = ground.stores / f"{what}-{repeat}"

@@ -156,8 +156,8 @@ def render(results: Results, *, plot: str | None) -> str:
         f"Medians, with the range in brackets. A push of the unchanged tree ran {UNCHANGED_RUNS} times in each cycle. "
         "*sync*: what writing out the file system took after the command had ended, which is not in its wall time: "
         "jvs, restic and borg have synced by then, git in part, tar and cp nothing. *peak*: the highest anonymous "
-        "memory of the whole process tree, looked at 20 times a second. *added*: growth of the store, with LMDB's files "
-        "apart.",
+        "memory of the whole process tree, looked at 20 times a second. *added*: growth of the store, that of LMDB's "
+        "files apart.",
         "",
     ]
     for name, case in results.cases.items():

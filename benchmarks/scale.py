@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from datasets import edit_files, make_small, small_file_path
@@ -75,9 +76,8 @@ def _measure(yard: Yard, sizes: Sequence[int]) -> list[str]:
     rows: dict[str, list[str]] = {}
     for files in sizes:
         # A file of some 1,000 bytes takes a block of 4 KiB, in the source and again in the pulled tree.
-        template = yard.template(
-            GIB + files * 12_000, 3 * files + 50_000, lambda root, n=files: make_small(root, n, mean_bytes=_MEAN_BYTES)
-        )
+        fill = partial(make_small, files=files, mean_bytes=_MEAN_BYTES)
+        template, _ = yard.template(GIB + files * 12_000, 3 * files + 50_000, fill)
         with yard.cycle(template) as ground:
             for title, cost in _work(ground, files):
                 memory = f", {cost.anonymous / 1e6:.0f} MB" if cost.anonymous else ""

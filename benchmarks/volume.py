@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 GIB = 1024**3
 _SETTLE_SECONDS = 2.5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Yard:
         subprocess.run(["mount", "-o", "loop", str(image), str(self._mount)], check=True)
         self._mounted = True
 
-    def template(self, size: int, inodes: int, fill: Callable[[Path], None]) -> Path:
-        """Make a template: `fill(folder)` writes the source tree into an empty folder.
+    def template(self, size: int, inodes: int, fill: Callable[[Path], T]) -> tuple[Path, T]:
+        """Make a template: `fill(folder)` writes the source tree into an empty folder. Returns it, and what `fill` did.
 
         Args:
             size: bytes of the image (sparse).
@@ -116,7 +118,7 @@ class Yard:
             template = self._root / "template"
             shutil.rmtree(template, ignore_errors=True)
             (template / "source").mkdir(parents=True)
-            fill(template / "source")
+            made = fill(template / "source")
         else:
             template = self._root / "template.img"
             template.unlink(missing_ok=True)
@@ -129,9 +131,9 @@ class Yard:
             )  # fmt: skip
             self._mount_image(template)
             (self._mount / "source").mkdir()
-            fill(self._mount / "source")
+            made = fill(self._mount / "source")
             self._unmount()
-        return template
+        return template, made
 
     @contextmanager
     def cycle(self, template: Path) -> Iterator[Ground]:

@@ -218,10 +218,9 @@ def run_case(
     yard: Yard, case: Case, tools: list[str], repeats: int, image_bytes: int, *, say: Callable[[str], None]
 ) -> tuple[TreeInfo, list[Sample]]:
     """Take every tool through the case `repeats` times, in turn, starting with another one each time."""
-    made: list[TreeInfo] = []
     started = time.perf_counter()
-    template = yard.template(image_bytes, case.inodes, lambda root: made.append(case.fill(root)))
-    say(f"{case.name}: {made[0].files:,} files, {made[0].bytes / 1e6:,.0f} MB ({time.perf_counter() - started:.0f} s)")
+    template, tree = yard.template(image_bytes, case.inodes, case.fill)
+    say(f"{case.name}: {tree.files:,} files, {tree.bytes / 1e6:,.0f} MB ({time.perf_counter() - started:.0f} s)")
     samples: list[Sample] = []
     for repeat in range(repeats):
         turn = repeat % len(tools)
@@ -236,4 +235,4 @@ def run_case(
                     f"{sample.anonymous / 1e6:7.0f} MB  sync {sample.sync:5.2f} s"
                     + (f"  stored {sample.stored:>13,}  added {sample.added:>13,}" if sample.stored else "")
                 )
-    return made[0], samples
+    return tree, samples
