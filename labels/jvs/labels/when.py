@@ -49,7 +49,7 @@ def parse_when(text: str, now_ms: int, tz: tzinfo | None = None) -> int:
         exact = _exact(stripped, tz)
         if exact is not None:
             return _to_ms(exact)
-        now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(tz)
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
         return _to_ms(_Words(now, tz, stripped.lower()).moment())
     except (ValueError, OverflowError, OSError) as error:
         detail = f": {error}" if str(error) else ""
@@ -87,15 +87,20 @@ def _to_ms(moment: datetime) -> int:
 
 
 class _Words:
-    """The meaning of a phrase, gathered word by word. Raises ValueError for what it does not know."""
+    """The meaning of a phrase, gathered word by word. Raises ValueError for what it does not know.
+
+    Days are wall-clock times of the zone (naive), so that "last monday" is the same time of day although the clocks
+    changed meanwhile; seconds ago are elapsed time.
+    """
 
     def __init__(self, now: datetime, tz: tzinfo | None, text: str) -> None:
-        self._now = now
+        self._now = now.astimezone(tz).replace(tzinfo=None)
         self._tz = tz
         self._words = [word for word in _WORDS.split(text) if word]
         self._day: datetime | None = None
         self._clock: time | None = None
-        self._ago: timedelta | None = None
+        self._clock_unless_said: time | None = None
+        self._seconds_ago = 0
         self._months_ago = 0
 
     def moment(self) -> datetime:
@@ -104,18 +109,17 @@ class _Words:
             raise ValueError
         while self._words:
             self._take(self._words.pop(0))
-        base = self._day or self._now
-        if self._months_ago:
-            base = _months_before(base, self._months_ago)
-        if self._ago is not None:
-            base = base.astimezone(UTC) - self._ago  # elapsed time, also across a change of clocks
-            base = base.astimezone(self._tz)
-        if self._clock is None:
-            return base
-        moment = _local(datetime.combine(base.date(), self._clock), self._tz)
-        if moment > self._now and self._day is None and self._ago is None and not self._months_ago:
-            moment = _local(datetime.combine(base.date() - timedelta(days=1), self._clock), self._tz)
-        return moment
+        relative = self._day is not None or self._seconds_ago or self._months_ago
+        moment = _local(_months_before(self._day or self._now, self._months_ago), self._tz)
+        moment = moment.astimezone(UTC) - timedelta(seconds=self._seconds_ago)
+        clock = self._clock if self._clock is not None else self._clock_unless_said
+        if clock is None:
+            return moment
+        date = moment.astimezone(self._tz).date()
+        at_clock = _local(datetime.combine(date, clock), self._tz)
+        if not relative and at_clock > _local(self._now, self._tz):
+            at_clock = _local(datetime.combine(date - timedelta(days=1), clock), self._tz)
+        return at_clock
 
     def _take(self, word: str) -> None:
         clock = _CLOCK.fullmatch(word)
@@ -124,9 +128,9 @@ class _Words:
             self._set_day(self._now)
         elif word == "today":
             self._set_day(self._now)
-            self._clock = self._clock or time()
+            self._clock_unless_said = time()
         elif word == "yesterday":
-            self._add(86400)
+            self._seconds_ago += 86400
         elif word in ("midnight", "noon"):
             self._set_clock(time(12 if word == "noon" else 0))
         elif clock:
@@ -159,7 +163,7 @@ class _Words:
         if amount > MAX_AMOUNT:
             raise ValueError("that is too long ago")
         if unit in _SECONDS:
-            self._add(amount * _SECONDS[unit])
+            self._seconds_ago += amount * _SECONDS[unit]
         elif unit in _MONTHS_IN:
             self._months_ago += amount * _MONTHS_IN[unit]
         else:
@@ -180,16 +184,11 @@ class _Words:
         day = int(self._words.pop(0)[:4])
         explicit = bool(self._words) and len(self._words[0]) == 4 and self._words[0].isdecimal()
         year = int(self._words.pop(0)) if explicit else self._now.year
-        moment = _local(datetime(year, month, day), self._tz)
-        if moment > self._now and not explicit:
-            moment = _local(datetime(year - 1, month, day), self._tz)
-        self._set_day(moment)
+        date = datetime(year, month, day)
+        self._set_day(date if explicit or date <= self._now else datetime(year - 1, month, day))
 
     def _is_unit(self, word: str) -> bool:
         return word.removesuffix("s") in _SECONDS or word in _MONTHS_IN
-
-    def _add(self, seconds: int) -> None:
-        self._ago = (self._ago or timedelta()) + timedelta(seconds=seconds)
 
     def _set_day(self, day: datetime) -> None:
         if self._day is not None:
