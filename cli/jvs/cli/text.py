@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jvs.castore.names import display, to_bytes
+from jvs.castore.names import display
 
 SHORT_ID = 12
 """Hex digits of an id shown to people; enough to type, and unique in any store there will be."""
@@ -32,7 +32,7 @@ def count(number: int, noun: str) -> str:
     """`1 file`, `12,345 files`, `2 directories`."""
     if number == 1:
         return f"1 {noun}"
-    return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+    return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('ry') else noun + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -68,7 +68,10 @@ def short(digest: bytes | None) -> str:
 
 def plain(text: str) -> str:
     """Text from anywhere as one harmless line: control and format characters escaped, undecodable bytes U+FFFD."""
-    return display(to_bytes(text)) if _encodable(text) else ascii(text)[1:-1]
+    try:
+        return display(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return ascii(text)[1:-1]
 
 
 def first_line(text: str) -> str:
@@ -101,11 +104,3 @@ def _padded(row: list[str], widths: list[int], right: frozenset[int]) -> list[st
         cell.rjust(width) if at in right else cell if at == last else cell.ljust(width)
         for at, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
-
-
-def _encodable(text: str) -> bool:
-    try:
-        to_bytes(text)
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
-        return False
-    return True

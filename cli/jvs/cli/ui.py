@@ -133,7 +133,7 @@ class Ui:
         separator = ""
         error: JvsError | None = None
         item = next(iterator, None)
-        write(to_json(head)[:-2] + (",\n" if head else "\n") + f'  "{key}": [')
+        write((to_json(head)[:-2] + ",\n" if head else "{\n") + f'  "{key}": [')
         while item is not None:
             write(separator + "\n    " + to_json(item).replace("\n", "\n    "))
             separator = ","

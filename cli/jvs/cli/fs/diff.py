@@ -125,7 +125,7 @@ def _other_facts(before: Entry, after: Entry) -> list[str]:
     if before[1] != after[1]:
         return [f"{KINDS[before[1]]} -> {KINDS[after[1]]}"]
     if isinstance(before, Symlink) or isinstance(after, Symlink):
-        return [] if before == after else [f"-> {Ui.name(after[2])}"]
+        return [f"-> {Ui.name(after.target)}"] if isinstance(after, Symlink) and before != after else []
     return [] if before.mode == after.mode else [f"mode {before.mode:04o} -> {after.mode:04o}"]
 
 

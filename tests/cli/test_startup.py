@@ -1,0 +1,75 @@
+"""Starting up: what is imported, and what it costs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BANNED = "rich pydantic asyncio fsspec starlette mcp obstore logging importlib.metadata difflib".split()
+CPU_LIMIT_SECONDS = 0.060
+RUNS = 15
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Bytecode is cached, as in any installation, and what pytest imports from is on the path."""
+    cache = tmp_path_factory.mktemp("pycache")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JVS_", "PYTHON"))}
+    paths = [path for path in sys.path if os.path.isdir(os.path.join(path, "jvs"))]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONPYCACHEPREFIX": str(cache)}
+
+
+@pytest.fixture(scope="module")
+def store(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one label."""
+    where = tmp_path_factory.mktemp("store")
+    (where / "d").mkdir()
+    (where / "d" / "f").write_text("content")
+    for words in (["fs", "init"], ["fs", "push", "d", "--label", "main"]):
+        jvs(words, environment, where)
+    return where
+
+
+def jvs(words: list[str], environment: dict[str, str], where: Path, before: str = "") -> str:
+    """Run jvs in a process of its own; its stdout."""
+    code = f"{before}\nimport sys\nfrom jvs.cli.main import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, cwd=where, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["fs", "ls"]])
+def test_nothing_heavy_is_imported(words: list[str], environment: dict[str, str], store: Path) -> None:
+    report = (
+        "import os, sys\n"
+        "leave = os._exit\n"
+        "def told(status):\n"
+        f"    print('imported:', *[name for name in {BANNED!r} if name in sys.modules], flush=True)\n"
+        "    leave(status)\n"
+        "os._exit = told"
+    )
+    assert jvs(words, environment, store, report).splitlines()[-1].rstrip() == "imported:"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["fs", "ls"]])
+def test_the_cpu_time_of_a_start(words: list[str], environment: dict[str, str], store: Path) -> None:
+    """The fastest of some runs: what the machine does beside it only ever adds. Twice the target: a slow machine is
+    no fault of the code (benchmarks/ measures against the target itself)."""
+
+    def cpu() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    seconds = []
+    for _ in range(RUNS):
+        before = cpu()
+        jvs(words, environment, store)
+        seconds.append(cpu() - before)
+    assert min(seconds) < 2 * CPU_LIMIT_SECONDS, f"{min(seconds) * 1000:.0f} ms"
