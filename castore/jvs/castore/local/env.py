@@ -17,13 +17,15 @@ import os
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import lmdb
 
 from jvs.castore.local.descriptors import Descriptor, sync_directory
 from jvs.castore.local.failures import lmdb_error, os_error
-from jvs.errors import IndexDamagedError, StoreError
+from jvs.errors import IndexDamagedError, LockedError, StoreError
 
 MAP_SIZE: Final = 1 << 40
 _MIN_MAP: Final = 1 << 28
@@ -73,7 +75,8 @@ class Environment:
                 died_here = note == _open_note()
                 if finding or note != _clean_note(self._path):
                     large = os.stat(os.path.join(self._path, "data.mdb")).st_size > QUICK_ABOVE
-                    probe(self._path, quick=died_here and large and not finding)
+                    if found := probe(self._path, quick=died_here and large and not finding):
+                        raise IndexDamagedError(f"the index is damaged: {found[0]}", findings=found)
             if not self.readonly:
                 _write_note(users, _open_note())
             users.lock(shared=True)
@@ -127,7 +130,9 @@ class Environment:
         with _gate(self._path, self.readonly):
             self._env.close()
             if not self.readonly and users.lock(wait=False):
-                _write_note(users, _clean_note(self._path))
+                # Without the note the next one in examines the index, which is never wrong.
+                with suppress(OSError):
+                    _write_note(users, _clean_note(self._path))
             users.close()
 
 
@@ -135,15 +140,34 @@ class _gate:
     """Holds the gate of an index; nothing on a read-only file system."""
 
     def __init__(self, path: str, readonly: bool) -> None:
-        self._file = None if readonly else Descriptor(os.path.join(path, "gate"), os.O_RDWR | os.O_CREAT)
+        self._path = os.path.join(path, "gate")
+        self._readonly = readonly
 
     def __enter__(self) -> None:
-        if self._file is not None:
+        while not self._readonly:
+            self._file = Descriptor(self._path, os.O_RDWR | os.O_CREAT)
             self._file.lock()
+            # While we waited the whole index may have been replaced by a rebuilt one.
+            if os.path.samestat(os.fstat(self._file.fd), os.stat(self._path)):
+                return
+            self._file.close()
 
     def __exit__(self, *exc: object) -> None:
-        if self._file is not None:
+        if not self._readonly:
             self._file.close()
+
+
+@contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Keep everybody out of the index directory `path`. Raises LockedError when somebody is in; OSError."""
+    with _gate(path, readonly=False):
+        users = Descriptor(os.path.join(path, "users"), os.O_RDWR | os.O_CREAT)
+        try:
+            if not users.lock(wait=False):
+                raise LockedError("the store is in use")
+            yield
+        finally:
+            users.close()
 
 
 _registry: dict[tuple[int, int], Environment] = {}
@@ -264,8 +288,11 @@ def short_of(path: str) -> str | None:
     return None if size >= needed else f"the index file has {size} bytes where its meta page says {needed}"
 
 
-def probe(path: str, *, quick: bool) -> None:
-    """Have a child process open the index and walk it. Raises IndexDamagedError when it finds damage, or dies."""
+def probe(path: str, *, quick: bool = False) -> list[str]:
+    """Have a child process open the index and walk it: everything it found wrong, its death included.
+
+    Raises StoreError when no child can be run.
+    """
     import subprocess  # 5 ms that only an unclean end costs
 
     # The child imports what this process would, however its path came to be.
@@ -278,12 +305,10 @@ def probe(path: str, *, quick: bool) -> None:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise StoreError(f"the index could not be examined: {exc}") from exc
-    if ended.returncode == 0:
-        return
     if ended.returncode < 0:
-        raise IndexDamagedError(f"the index is damaged: reading it ends with signal {-ended.returncode}")
+        return [f"reading it ends with signal {-ended.returncode}"]
     lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-    raise IndexDamagedError(lines[-1] if lines else "the index is damaged")
+    return (lines or ["it cannot be read"]) if ended.returncode else []
 
 
 def _write_note(users: Descriptor, note: str) -> None:

@@ -27,6 +27,7 @@ FRAME: Final = struct.Struct(">4sIQ8s")
 SYNC_SECONDS: Final = 1.0
 """How late the journal file may be synced after a commit."""
 _MAX_FRAME: Final = records.MAX_RECORD + 1024
+_SEARCH: Final = 1 << 20
 _HEAD: Final = struct.Struct(">QQQ32s")
 
 
@@ -44,9 +45,12 @@ class JournalHead(NamedTuple):
     def decode(cls, value: bytes | None) -> JournalHead:
         """The head in a row; that of an empty journal when there is none."""
         if value is None:
-            return cls(0, records.EMPTY)
+            return EMPTY_HEAD
         length, *end = _HEAD.unpack(value)
         return cls(length, records.Head(*end))
+
+
+EMPTY_HEAD: Final = JournalHead(0, records.EMPTY)
 
 
 def frame(record: bytes, txn_id: int) -> bytes:
@@ -168,14 +172,45 @@ class JournalFile:
 def transactions_in(raw: bytes) -> set[int]:
     """The transactions of the whole, sound frames at the start of `raw`."""
     found, at = set(), 0
-    while len(raw) - at >= FRAME.size:
-        length = FRAME.unpack_from(raw, at)[1]
-        try:
-            found.add(open_frame(raw[at : at + FRAME.size + length])[0])
-        except IntegrityError:
-            break
-        at += FRAME.size + length
+    while (opened := _sound_at(raw, at)) is not None:
+        found.add(opened[0])
+        at += FRAME.size + len(opened[1])
     return found
+
+
+def sound_frames(fd: int) -> Iterator[bytes]:
+    """The frames of a journal whose end nobody knows: up to the last sound one.
+
+    Raises IntegrityError (journal-damaged) when sound ones follow after one that is not: that is no torn end.
+    """
+    at, size = 0, os.fstat(fd).st_size
+    while at < size:
+        raw = os.pread(fd, FRAME.size + _MAX_FRAME, at)
+        opened = _sound_at(raw, 0)
+        if opened is None:
+            break
+        length = FRAME.size + len(opened[1])
+        yield raw[:length]
+        at += length
+    while at < size:
+        raw = os.pread(fd, _SEARCH, at)
+        place = raw.find(MAGIC)
+        while place >= 0:
+            if _sound_at(os.pread(fd, FRAME.size + _MAX_FRAME, at + place), 0) is not None:
+                raise IntegrityError("the journal is damaged before its end", code="journal-damaged")
+            place = raw.find(MAGIC, place + 1)
+        at += max(len(raw) - len(MAGIC) + 1, 1)
+
+
+def _sound_at(raw: bytes, at: int) -> tuple[int, bytes] | None:
+    """Transaction and record of the frame at `at`; None when it is not whole and sound."""
+    if len(raw) - at < FRAME.size:
+        return None
+    length = FRAME.unpack_from(raw, at)[1]
+    try:
+        return open_frame(raw[at : at + FRAME.size + length])
+    except IntegrityError:
+        return None
 
 
 def verified(frames: Iterator[bytes], start: int) -> Iterator[JournalRecord]:

@@ -1,8 +1,10 @@
 """Pack files: append-only sequences of self-describing records (docs/format.md).
 
 A pack begins with `jvspack1`, its id and a checksum; records follow without gaps. A record is a header (magic, kind,
-codec, flags, plain and stored length, key, checksum of the data, checksum of the header) and the data. Flag bit 0 is
-reserved for records that are deltas against a base, whose key would follow the header; this version refuses flags.
+codec, flags, plain and stored length, sequence number, key, checksum of the data, checksum of the header) and the
+data. Flag bit 0 is reserved for records that are deltas against a base, whose key would follow the header; this
+version refuses flags. The sequence number is that of a layout (the newer of two layouts of one page has the higher
+one); 0 for every other kind.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from jvs.castore.local.descriptors import Descriptor
 from jvs.errors import IntegrityError
 
 MAGIC: Final = b"jvsR"
-_FIELDS: Final = struct.Struct(">4sBBHII32s16s")
+_FIELDS: Final = struct.Struct(">4sBBHIII32s16s")
 _DATA_CHECK: Final = 16
 _HEADER_CHECK: Final = 8
 HEADER: Final = _FIELDS.size + _HEADER_CHECK
@@ -28,6 +30,8 @@ _PACK_MAGIC: Final = b"jvspack1"
 PACK_HEADER: Final = len(_PACK_MAGIC) + ID_SIZE + 8
 SEAL_AT: Final = 64 << 20
 MAX_STORED: Final = (1 << 32) - 1
+FIRST_LAYOUT: Final = 1
+"""Sequence number of a layout that is stored together with its page."""
 _TWO_READS: Final = 32 << 10
 """Records longer than this are read header and data apart: cheaper than copying the data out of one read."""
 
@@ -43,6 +47,7 @@ class Record(NamedTuple):
     codec: int
     size: int
     stored: int
+    seq: int
     check: bytes
 
 
@@ -54,7 +59,8 @@ def record_length(stored: int) -> int:
 def encode_header(kind: Kind, key: Digest, stored: Stored) -> bytes:
     """The header of an object's record."""
     check = pack_checksum(stored.data)[:_DATA_CHECK]
-    fields = _FIELDS.pack(MAGIC, kind, stored.codec, 0, stored.size, len(stored.data), key, check)
+    seq = FIRST_LAYOUT if kind == Kind.LAYOUT else 0
+    fields = _FIELDS.pack(MAGIC, kind, stored.codec, 0, stored.size, len(stored.data), seq, key, check)
     return fields + pack_checksum(fields)[:_HEADER_CHECK]
 
 
@@ -62,8 +68,12 @@ def decode_header(raw: bytes) -> Record | None:
     """The header in `raw` (`HEADER` bytes), or None when it is not a sound one."""
     if len(raw) != HEADER or raw[_FIELDS.size :] != pack_checksum(raw[: _FIELDS.size])[:_HEADER_CHECK]:
         return None
-    magic, kind, codec, flags, size, stored, key, check = _FIELDS.unpack_from(raw)
-    return None if magic != MAGIC or flags else Record(kind, key, codec, size, stored, check)
+    magic, kind, codec, flags, size, stored, seq, key, check = _FIELDS.unpack_from(raw)
+    return (
+        None
+        if magic != MAGIC or flags or codec not in _CODECS
+        else Record(kind, key, codec, size, stored, seq, check)
+    )
 
 
 def data_is_sound(record: Record, data: bytes) -> bool:
@@ -114,10 +124,7 @@ class PackReader:
             raise _damaged(kind, key, pack, offset, "another object lies where the index says")
         if record.stored != stored or not data_is_sound(record, data):
             raise _damaged(kind, key, pack, offset, "its bytes fail their checksum")
-        codec = _CODECS.get(record.codec)
-        if codec is None:
-            raise _damaged(kind, key, pack, offset, "its codec is unknown")
-        return Stored(codec, record.size, data)
+        return Stored(_CODECS[record.codec], record.size, data)
 
     def close(self) -> None:
         """Close every pack."""

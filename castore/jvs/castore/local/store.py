@@ -53,6 +53,7 @@ class LocalStore:
         self.readonly = readonly
         self.created = created
         self.packs_path = os.path.join(path, "packs")
+        self.index_path = os.path.join(path, "index")
         self.cache_path = os.path.join(path, "cache")
         self._pid = os.getpid()
         self._failure: str | None = None
@@ -67,7 +68,7 @@ class LocalStore:
             raise IntegrityError("the store has lost its journal", code="journal-damaged") from exc
         except OSError as exc:
             raise os_error(exc, "opening the store") from exc
-        self._env: Environment = acquire(os.path.join(path, "index"), readonly=readonly)
+        self._env: Environment = acquire(self.index_path, readonly=readonly)
         try:
             self._examine()
         except BaseException:
@@ -192,13 +193,17 @@ class LocalStore:
                 self._journal.cut(start)
                 self._journal.append(b"".join(tail))
 
+    def damaged_slots(self) -> list[int]:
+        """Slots of the file `committed` that hold what was never written."""
+        return self._committed.damaged_slots()
+
     def noted(self) -> int:
         """The last transaction known to have been acknowledged (see `committed`)."""
         return self._committed.highest()
 
     def commit(self, txn: LocalWriteTxn) -> None:
         """Commit a write transaction: journal, LMDB, note; returns when all of it is durable."""
-        frames = txn.seal(self._committed)
+        frames = txn.seal(self._committed.synced)
         if not txn.dirty:
             txn.abort()
             return

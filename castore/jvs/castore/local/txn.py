@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import lmdb
@@ -10,11 +10,10 @@ import lmdb
 from jvs.castore import records
 from jvs.castore.backend import Kind, ObjectInfo, Table
 from jvs.castore.digest import Digest
-from jvs.castore.local.committed import CommittedFile
 from jvs.castore.local.env import Environment
 from jvs.castore.local.failures import lmdb_error
 from jvs.castore.local.journal import JournalHead, frame
-from jvs.castore.local.pack import record_length
+from jvs.castore.local.pack import FIRST_LAYOUT, record_length
 from jvs.castore.local.tables import (
     CHECK,
     JOURNAL,
@@ -246,7 +245,7 @@ class LocalWriteTxn(LocalReadTxn):
     def insert(self, item: Pending[Place], height: int) -> None:
         """See `publish.IndexTxn`. Refuses when the pack was dropped meanwhile (StoreError, handle-failed)."""
         self._account(item.place.pack, record_length(item.stored))
-        layout_seq = 1 if item.name[0] == Kind.LAYOUT else 0
+        layout_seq = FIRST_LAYOUT if item.name[0] == Kind.LAYOUT else 0
         value = ObjectRow.FORMAT.pack(*item.place, item.stored, item.size, item.codec, height, layout_seq)
         if layout_seq:
             self.remove(item.name)  # one that lost its page
@@ -273,16 +272,16 @@ class LocalWriteTxn(LocalReadTxn):
         row = self._packs[pack]
         row.state, row.committed_end = state, committed_end
 
-    def add_pack(self, pack: bytes) -> None:
-        """Register a pack that exists and is empty."""
-        self._packs[pack] = PackRow()
+    def add_pack(self, pack: bytes, row: PackRow) -> None:
+        """Register a pack that exists."""
+        self._packs[pack] = row
 
     # -- commit
 
-    def seal(self, committed: CommittedFile) -> bytes:
+    def seal(self, synced: Callable[[], int]) -> bytes:
         """Write what the transaction owes the index; returns the journal frames to append before the commit.
 
-        committed  says which records are on disk, so that they may leave the tail
+        synced  says below which number records are on disk, so that they may leave the tail
         """
         for pack, row in self._packs.items():
             self.put(PACKS, pack, row.encode())
@@ -290,7 +289,7 @@ class LocalWriteTxn(LocalReadTxn):
                 self.put(OPEN_PACKS, pack, b"")
             else:
                 self.delete(OPEN_PACKS, pack)
-        frames = self._seal_journal(committed.synced()) if self._batch is not None else b""
+        frames = self._seal_journal(synced()) if self._batch is not None else b""
         try:
             for name, sums in self._sums.items():
                 full = prefix_of(SUMS) + name.encode()
@@ -309,8 +308,12 @@ class LocalWriteTxn(LocalReadTxn):
             self.put(JOURNAL_TAIL, seq.to_bytes(8, "big"), raw)
         written = b"".join(frames)
         self.head = JournalHead(self.head.length + len(written), self._batch.head)
-        self.put(JOURNAL, HEAD_KEY, self.head.encode())
+        self.set_journal_head(self.head)
         return written
+
+    def set_journal_head(self, head: JournalHead) -> None:
+        """Record where the journal ends."""
+        self.put(JOURNAL, HEAD_KEY, head.encode())
 
     def commit(self) -> None:
         """Commit. Raises JvsError, in which case nothing of the transaction is in the index."""

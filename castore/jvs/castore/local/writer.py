@@ -229,7 +229,7 @@ class LocalWriter:
         def register() -> None:
             sync_directory(self._store.packs_path)
             with self._store.write() as txn:
-                txn.add_pack(pack)
+                txn.add_pack(pack, PackRow())
             made.registered = True
 
         self._background.run(register)
