@@ -6,7 +6,6 @@ from jvs.castore.backend import JournalRecord
 from jvs.castore.digest import Digest
 from jvs.castore.local.store import LocalStore
 from jvs.castore.local.verify import verify_store
-
 from tests.castore.local.driver import LABELS, tree
 
 

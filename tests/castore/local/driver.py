@@ -1,6 +1,6 @@
 """A small program that works on a store and says what was acknowledged. Run by tests that kill it, or fail its calls.
 
-    driver.py STORE COUNT [SIZE]   make or open STORE; for each of COUNT rounds publish some objects and move a label
+    driver.py STORE COUNT SIZE   make or open STORE; for each of COUNT rounds publish some objects and move a label
 
 Each acknowledged round is a line `round digest` on stdout. A JvsError ends it with status 7 and its code on stderr.
 """
@@ -57,7 +57,7 @@ def push(store: LocalStore, number: int, size: int = 200) -> Digest:
 
 
 def main() -> None:
-    path, count, size = sys.argv[1], int(sys.argv[2]), int((*sys.argv[3:], 200)[0])
+    path, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     try:
         with LocalStore.create(path) as store:
             for number in range(count):

@@ -34,7 +34,10 @@ def run(store: Path, *strace: str, rounds: int = ROUNDS, size: int = 200) -> sub
 
 def acknowledged(ended: subprocess.CompletedProcess[str]) -> dict[int, Digest]:
     """The rounds that the driver said were done."""
-    return {int(number): bytes.fromhex(root) for number, root in (line.split() for line in ended.stdout.splitlines())}
+    return {
+        int(number): bytes.fromhex(root)
+        for number, root in (line.split() for line in ended.stdout.splitlines())
+    }
 
 
 def calls_of(trace: str) -> dict[str, int]:
@@ -110,7 +113,9 @@ def test_failed_writes(call: str, error: str, tmp_path: Path) -> None:
         if ended.returncode:
             assert ended.returncode == 7 or call == "write", ended.stderr
             if call != "write":  # with `write` the driver cannot even say so
-                assert ended.stderr.startswith(("no-space" if error == "ENOSPC" else "io-error", "handle-failed"))
+                assert ended.stderr.startswith(
+                    ("no-space" if error == "ENOSPC" else "io-error", "handle-failed")
+                )
         with LocalStore.open(where) as store:
             check_whole(store, acknowledged(ended))
             driver.push(store, 77)

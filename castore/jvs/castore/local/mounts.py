@@ -52,9 +52,13 @@ def network_filesystem(path: str) -> str | None:
                 fields, _, rest = line.partition(" - ")
                 if fields.split(" ", 3)[2] == device:
                     kind = rest.split(" ", 1)[0]
-                    name = kind.removeprefix("fuse.")
-                    network = kind in _NETWORK or (name != kind and name in _FUSE_NETWORK)
-                    return kind if network else None
+                    return kind if is_network(kind) else None
     except OSError:
         pass
     return None
+
+
+def is_network(kind: str) -> bool:
+    """Whether a type in the mount table is known to be shared between machines."""
+    name = kind.removeprefix("fuse.")
+    return kind in _NETWORK or (name != kind and name in _FUSE_NETWORK)
