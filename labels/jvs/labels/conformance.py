@@ -206,6 +206,10 @@ class LabelStoreContract:
         assert labels.get("old") is None
         assert [found.label for found in labels.log("new")] == ["new", "new"]
         assert labels.compare_and_set("old", None, a).generation == 2  # goes on from the tombstone
+        for generation in range(2, 6):
+            labels.compare_and_set("old", generation, a)
+        labels.rename("old", "older")
+        assert labels.rename("new", "old").generation == 7
 
     def test_no_label_is_a_path_prefix_of_another(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
