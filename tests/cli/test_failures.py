@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jvs.errors import CODES, JvsError, LabelMovedError, UnknownError, UnsavedChangesError
+from jvs.errors import CODES, AmbiguousError, JvsError, LabelMovedError, UnknownError, UnsavedChangesError
 from tests.cli.conftest import FakeRepo, Run
 
 
@@ -47,6 +47,21 @@ def test_the_paths_of_a_refusal_are_listed_and_escaped(jvs: Run, repo: FakeRepo)
     assert lines[0] == "error: unsaved changes in d"
     assert lines[1] == "  f0"
     assert lines[20:] == ["  bad\\nname", "  ... and 5 more", "next: jvs fs pull REV DIR --autosave (or --discard)"]
+
+
+def test_what_matches_an_ambiguous_operand_is_listed(jvs: Run, repo: FakeRepo) -> None:
+    repo.answers["pull"] = AmbiguousError(
+        "12345678 is ambiguous", matches=["entry 1234567890ab", "snapshot 12345678cdef"]
+    )
+    done = jvs("fs", "pull", "12345678")
+    assert done.status == 2
+    lines = ["error: 12345678 is ambiguous", "  entry 1234567890ab", "  snapshot 12345678cdef"]
+    assert done.err.splitlines() == [*lines, "next: type more digits of the id"]
+
+
+def test_a_failure_without_a_next_step_leads_to_the_help_of_its_verb(jvs: Run, repo: FakeRepo) -> None:
+    repo.answers["rename_label"] = JvsError("that name is in use", code="already-exists")
+    assert jvs("fs", "label", "--rename", "a", "b").err.endswith("next: jvs fs label --help\n")
 
 
 def test_a_message_with_control_characters_is_one_harmless_line(jvs: Run, repo: FakeRepo) -> None:

@@ -66,6 +66,13 @@ def error_lines(error: JvsError) -> list[str]:
     return lines
 
 
+def with_step(error: JvsError, command: str) -> JvsError:
+    """The failure itself, with the help of the command that failed as its next step when it has none."""
+    if error.next is None and error.code != "interrupted":
+        error.next = f"{command} --help"
+    return error
+
+
 def next_step(error: JvsError) -> str | None:
     """What to do next; where the table's sentence says LABEL, the label that the failure is about."""
     label = error.details.get("label")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jvs.cli.errors import Reported, as_jvs_error
+from jvs.cli.errors import Reported, as_jvs_error, with_step
 from jvs.cli.lazy import LazyGroup
 from jvs.cli.ui import Ui
 from jvs.cli.version import VERSION
@@ -91,7 +91,8 @@ def _attempt(root: click.Command, words: list[str], ui: Ui) -> int:
     except (Exception, KeyboardInterrupt) as error:
         _trace(ui)
         typed = isinstance(error, click.ClickException)
-        return ui.fail(as_jvs_error(error), as_json=ui.json or (typed and ui.json_wanted))
+        failure = with_step(as_jvs_error(error), ui.command)
+        return ui.fail(failure, as_json=ui.json or (typed and ui.json_wanted))
 
 
 def _trace(ui: Ui) -> None:

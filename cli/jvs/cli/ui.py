@@ -30,12 +30,14 @@ class Ui:
     """The global options of one run, and all that is printed.
 
     json, quiet, store, debug, no_progress, no_color: as given anywhere on the command line.
+    command: the verb that runs, as typed: `jvs fs push`.
     json_wanted: `--json` stands among the words typed, whether or not they could be understood.
     """
 
     def __init__(self, words: Sequence[str] = ()) -> None:
         before = words[: words.index("--")] if "--" in words else words
         self.json_wanted = "--json" in before
+        self.command = "jvs"
         self.json = False
         self.quiet = False
         self.debug = False

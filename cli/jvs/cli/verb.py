@@ -92,6 +92,11 @@ class Verb(click.Command):
         self.fields = fields or {}
         self.exits = exits or {}
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb, having noted which it is."""
+        ctx.ensure_object(Ui).command = ctx.command_path
+        return super().invoke(ctx)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The verb's own parameters, then the global options."""
         return [*self.params, *GLOBAL_OPTIONS]
