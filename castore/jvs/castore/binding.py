@@ -1,0 +1,189 @@
+"""What a directory is bound to: the record of its last pull or push, and the lock that keeps two of them apart.
+
+One small checksummed file per directory in `STORE/cache/directories/`, named after the directory's real path, device
+and inode (a directory that was moved, copied or made anew is another one). `cache/` is derived and may be deleted at
+any time: the directory is then unbound, and a pull takes nothing in it for saved. Nothing is ever written into the
+directory itself; its lock is a flock on the directory's own descriptor, which no deletion of `cache/` takes away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgpack
+from blake3 import blake3
+
+from jvs.castore.digest import DIGEST_SIZE, Digest, keyed
+from jvs.castore.names import display, to_bytes
+from jvs.errors import LockedError, StoreError
+
+_FORMAT = 1
+_MAX_RECORD = 64 << 20
+_checksum = keyed("jvs 2026-11 directory binding v1")
+
+LOCK_SECONDS = 2.0
+"""How long a second pull or push of one directory waits for the first."""
+
+
+class Loosened(NamedTuple):
+    """An existing directory that a running pull gave u+rwx to. mode: the one it had, to be given back."""
+
+    path: bytes
+    mode: int
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A pull that has begun to write. target: where it goes; token: in the name of all that it leaves lying about."""
+
+    target: Digest
+    token: str
+    loosened: tuple[Loosened, ...] = ()
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a directory was last pulled or pushed as.
+
+    label, generation, ca_id, entry_id
+        the label's head then (label None: a detached push or a pull of a bare id). ca_id None: never bound, a first
+        pull was interrupted.
+    pending
+        set while a pull writes, so also after one that was killed: paths equal to the pending target are not unsaved.
+    unapplied
+        path -> permission bits of the snapshot that the directory's file system or the pull's policy did not let be
+        (setuid, say): a file that still has the bits it was left with counts as having these.
+    """
+
+    label: str | None
+    generation: int
+    ca_id: Digest | None
+    entry_id: Digest | None = None
+    pending: Pending | None = None
+    unapplied: Mapping[bytes, UnappliedMode] = field(default_factory=dict)
+
+
+class UnappliedMode(NamedTuple):
+    """disk: the permission bits the pull left; wanted: those of the snapshot."""
+
+    disk: int
+    wanted: int
+
+
+def directory_key(directory: str | bytes) -> str:
+    """32 hex digits that name a directory by real path, device and inode. Raises OSError when there is none."""
+    real = os.path.realpath(to_bytes(directory) if isinstance(directory, str) else directory)
+    info = os.stat(real)
+    return blake3(msgpack.packb((real, info.st_dev, info.st_ino))).hexdigest()[:32]
+
+
+def load(cache: str, directory: str | bytes) -> Binding | None:
+    """The binding of `directory`, or None when there is none, or none that can be believed.
+
+    cache: the store's `cache` directory.
+    """
+    try:
+        with open(_record_path(cache, directory), "rb") as file:
+            data = file.read(_MAX_RECORD + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(data) > _MAX_RECORD or len(data) < DIGEST_SIZE or _checksum(data[DIGEST_SIZE:]) != data[:DIGEST_SIZE]:
+        return None
+    return _decode(data[DIGEST_SIZE:])
+
+
+def save(cache: str, directory: str | bytes, binding: Binding) -> None:
+    """Record `binding`, replacing the one before, by temp file and rename. Raises OSError.
+
+    Not synced: after a power cut the directory may be bound as it was before, or not at all; both only make the next
+    pull more careful.
+    """
+    path = _record_path(cache, directory)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    body = _encode(binding)
+    temp = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temp, "wb") as file:
+            file.write(_checksum(body) + body)
+        os.replace(temp, path)
+    except BaseException:
+        if os.path.lexists(temp):
+            os.unlink(temp)
+        raise
+
+
+def clear(cache: str, directory: str | bytes) -> bool:
+    """Unbind `directory`; whether it was bound."""
+    try:
+        os.unlink(_record_path(cache, directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+@contextmanager
+def lock(directory: str | bytes, wait: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold `directory` for one pull or push; raises LockedError after `wait` seconds, OSError when there is none.
+
+    Released by closing the descriptor, never by LOCK_UN, which in a forked child would free the parent's lock.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LockedError(f"another jvs command is at work in {display(os.fsencode(directory))}") from None
+                time.sleep(0.02)
+            except OSError as error:
+                raise StoreError(
+                    f"the file system of {display(os.fsencode(directory))} cannot lock a directory: {error.strerror}"
+                ) from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def _record_path(cache: str, directory: str | bytes) -> str:
+    return os.path.join(cache, "directories", f"{directory_key(directory)}.binding")
+
+
+def _encode(binding: Binding) -> bytes:
+    pending = binding.pending
+    data: bytes = msgpack.packb(
+        (
+            _FORMAT,
+            binding.label,
+            binding.generation,
+            binding.ca_id,
+            binding.entry_id,
+            None if pending is None else (pending.target, pending.token, pending.loosened),
+            [(path, *modes) for path, modes in binding.unapplied.items()],
+        )
+    )
+    return data
+
+
+def _decode(data: bytes) -> Binding | None:
+    """The record in `data`, whose checksum was right; None when another version of jvs wrote it."""
+    try:
+        raw: Any = msgpack.unpackb(data, use_list=False, max_array_len=len(data), max_map_len=0)
+        version, label, generation, ca_id, entry_id, pending, unapplied = raw
+        if version != _FORMAT:
+            return None
+        if pending is not None:
+            target, token, loosened = pending
+            pending = Pending(target, token, tuple(Loosened(*item) for item in loosened))
+        modes = {path: UnappliedMode(disk, wanted) for path, disk, wanted in unapplied}
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return Binding(label, generation, ca_id, entry_id, pending, modes)

@@ -1,0 +1,173 @@
+"""Putting staged content in place, and taking away what is to go: the only part that touches what is visible.
+
+Bytes are never dropped unless they are known to be in the store: what is to go is opened, hashed and compared at that
+moment, renamed aside, looked at again, and only then unlinked. What comes never takes a name from something that has
+it. So whatever another program does meanwhile, its bytes are still there, and the checkout stops.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
+
+from jvs.castore.checkout import disk
+from jvs.castore.checkout.plan import OTHER, Old, Removal, content_of
+from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Symlink
+from jvs.castore.names import display
+from jvs.errors import UnsavedChangesError
+
+ASIDE = b"-old"
+"""End of the temporary name of something renamed aside whose bytes are in the store, or else must be kept."""
+
+
+class TemporaryNames:
+    """`.jvs-tmp-TOKEN-N`, N counting up: one checkout's own names."""
+
+    def __init__(self, token: str) -> None:
+        self.prefix = prefix_of(token)
+        self._count = 0
+
+    def new(self) -> bytes:
+        """A name not given before."""
+        self._count += 1
+        return b"%s%d" % (self.prefix, self._count)
+
+
+def prefix_of(token: str) -> bytes:
+    """What all temporary names of one checkout begin with."""
+    return b".jvs-tmp-%s-" % token.encode("ascii")
+
+
+class Changer:
+    """Removes, replaces and places below one root. For one thread."""
+
+    def __init__(self, directories: disk.Directories, names: TemporaryNames) -> None:
+        self._directories = directories
+        self._names = names
+
+    def remove(self, removals: list[Removal]) -> Iterator[bytes]:
+        """Remove all of them, what is in a directory before the directory; yields each path when it is gone."""
+        for removal in sorted(removals, key=_path_of, reverse=True):
+            directory, name = disk.split(removal.path)
+            with disk.reporting("cannot remove", removal.path):
+                parent = self._directories.fd(directory)
+                if removal.old.kind == DIRECTORY:
+                    self._remove_directory(removal.path, name, parent)
+                else:
+                    self._drop(removal.path, name, parent, removal.old)
+            yield removal.path
+
+    def place(self, path: bytes, temp: bytes, old: Old | None) -> os.stat_result:
+        """Put what was staged as `temp` beside it at `path`, in place of `old`; its lstat there."""
+        directory, name = disk.split(path)
+        with disk.reporting("cannot write", path):
+            parent = self._directories.fd(directory)
+            self._replace(path, name, parent, old, lambda: disk.put_in_place(temp, parent, name, parent))
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+    def link(self, path: bytes, entry: Symlink, old: Old | None) -> None:
+        """Make a symlink at `path`, in place of `old`."""
+        directory, name = disk.split(path)
+        with disk.reporting("cannot make the symlink", path):
+            parent = self._directories.fd(directory)
+            self._replace(path, name, parent, old, lambda: os.symlink(entry.target, name, dir_fd=parent))
+
+    # -- what is to go ---------------------------------------------------------------------------------------------
+
+    def _replace(self, path: bytes, name: bytes, parent: int, old: Old | None, put: Callable[[], None]) -> None:
+        aside = self._set_aside(path, name, parent, old) if old is not None else None
+        try:
+            put()
+        except FileExistsError:
+            raise changed(path) from None  # somebody made it just now: theirs stays, ours is dropped
+        finally:
+            if aside is not None:
+                if disk.exists(name, parent):
+                    os.unlink(aside, dir_fd=parent)
+                else:  # nothing came, so what was there goes back
+                    disk.put_in_place(aside, parent, name, parent)
+
+    def _drop(self, path: bytes, name: bytes, parent: int, old: Old) -> None:
+        os.unlink(self._set_aside(path, name, parent, old), dir_fd=parent)
+
+    def _remove_directory(self, path: bytes, name: bytes, parent: int) -> None:
+        try:
+            os.rmdir(name, dir_fd=parent)
+        except OSError as error:
+            if disk.is_not_empty(error):
+                raise changed(path) from None
+            raise
+
+    def _set_aside(self, path: bytes, name: bytes, parent: int, old: Old) -> bytes:
+        """Rename `name` to a temporary name, which is returned, if its content is saved then and still afterwards."""
+        aside = self._names.new()
+        if old.saved is None:
+            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if old.kind != OTHER and stat.S_ISDIR(info.st_mode):
+                raise changed(path)
+            os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+            return aside
+        aside += ASIDE
+        saved = {content_of(entry) for entry in old.saved}
+        if old.kind == SYMLINK:
+            self._set_link_aside(path, name, parent, saved, aside)
+        else:
+            self._set_file_aside(path, name, parent, saved, aside)
+        return aside
+
+    def _set_link_aside(
+        self, path: bytes, name: bytes, parent: int, saved: Collection[tuple[int, bytes] | None], aside: bytes
+    ) -> None:
+        try:
+            if (SYMLINK, os.readlink(name, dir_fd=parent)) not in saved:
+                raise changed(path)
+        except OSError:  # something else by now, or gone
+            raise changed(path) from None
+        os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+        try:
+            same = (SYMLINK, os.readlink(aside, dir_fd=parent)) in saved
+        except OSError:
+            same = False
+        if not same:
+            self._put_back(path, aside, name, parent)
+
+    def _set_file_aside(
+        self, path: bytes, name: bytes, parent: int, saved: Collection[tuple[int, bytes] | None], aside: bytes
+    ) -> None:
+        try:
+            fd = disk.open_old(name, parent)
+        except OSError:  # unreadable, something else by now, or gone
+            raise changed(path) from None
+        try:
+            before = os.fstat(fd)
+            if (FILE, disk.hash_open(fd)) not in saved:
+                raise changed(path)
+            os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+            after = os.stat(aside, dir_fd=parent, follow_symlinks=False)
+            # renaming sets the ctime, so that one tells nothing
+            if _identity(before) != _identity(after) or _identity(os.fstat(fd)) != _identity(before):
+                self._put_back(path, aside, name, parent)
+        finally:
+            os.close(fd)
+
+    def _put_back(self, path: bytes, aside: bytes, name: bytes, parent: int) -> None:
+        disk.put_in_place(aside, parent, name, parent)
+        raise changed(path)
+
+
+def changed(path: bytes) -> UnsavedChangesError:
+    """The failure for a path that changed while the checkout ran, so that its bytes are not known to be saved."""
+    return UnsavedChangesError(
+        f"{display(path)} changed while it was to be replaced; it was left as it is, and the rest was not done",
+        paths=[display(path)],
+        count=1,
+    )
+
+
+def _identity(info: os.stat_result) -> tuple[int, int, int, int, int]:
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, stat.S_IFMT(info.st_mode)
+
+
+def _path_of(removal: Removal) -> bytes:
+    return removal.path
