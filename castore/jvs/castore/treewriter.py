@@ -45,6 +45,9 @@ DEDUP_PARTS = 8
 """A new page borrows a few bytes from at most this many parts of other pages ..."""
 DEDUP_SHARE = PART_SIZE // 8
 """... and this much or more from any number of them."""
+BEHIND = 8 << 20
+"""Bytes in flight beyond which the caller's thread packs and compresses small files itself: with two cores neither
+thread then waits for the other."""
 IN_FLIGHT = 64 << 20
 """Bytes handed to the writer thread and not yet written."""
 PUBLISH_EVERY = 100_000
@@ -59,10 +62,19 @@ class Stats(NamedTuple):
     objects: int
 
 
+class _Part(NamedTuple):
+    """A part, encoded, and where in it each small file lies."""
+
+    key: Digest
+    stored: Stored
+    offsets: Sequence[tuple[Digest, int]]
+
+
 class _PageJob(NamedTuple):
     page: NewPage
     contents: Mapping[Digest, bytes]
     sources: Sequence[Digest]
+    packed: Sequence[_Part]  # all of `contents`, when the caller's thread had time to pack them; else empty
 
 
 class _ChunkJob(NamedTuple):
@@ -98,6 +110,11 @@ class _Jobs:
             self._jobs.append((job, weight))
             self._weight += weight
             self._ready.notify_all()
+
+    @property
+    def weight(self) -> int:
+        """Bytes of the jobs that are not done."""
+        return self._weight
 
     def drain(self) -> None:
         """Wait until everything put so far is done. Raises the writer thread's failure."""
@@ -185,7 +202,8 @@ class TreeWriter(TreeSink):
     def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
         """Hand one finished page to the writer thread, with the bytes of its new small files by digest, and the pages
         of the store in which its other files are found."""
-        self._put(_PageJob(page, contents, sources), len(page.data) + sum(map(len, contents.values())))
+        packed = _pack_parts(contents, self._level) if contents and self._jobs.weight > BEHIND else ()
+        self._put(_PageJob(page, contents, sources, packed), len(page.data) + sum(map(len, contents.values())))
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`."""
@@ -323,9 +341,14 @@ class TreeWriter(TreeSink):
             if digest not in contents:
                 raise IntegrityError(f"the bytes of {display(file.name)} are neither given nor in the store")
             fresh[digest] = contents[digest]
-        for digest, place in self._write_parts(fresh):
-            known[digest] = place
-            self._remember(digest, place, len(fresh[digest]))
+        for part in (
+            job.packed if job.packed and fresh.keys() == job.contents.keys() else _pack_parts(fresh, self._level)
+        ):
+            if self._is_new(Kind.PART, part.key):
+                self._store(Kind.PART, part.key, part.stored)
+            for digest, offset in part.offsets:
+                known[digest] = place = Place(Kind.PART, part.key, offset)
+                self._remember(digest, place, len(fresh[digest]))
         return [known[file.digest] for file in files]
 
     def _kept(self, job: _PageJob, files: Sequence[File]) -> tuple[dict[Digest, Place], Mapping[Digest, bytes]]:
@@ -370,17 +393,19 @@ class TreeWriter(TreeSink):
         taken = {part for rank, part in enumerate(ranked) if rank < DEDUP_PARTS or shares[part] >= DEDUP_SHARE}
         return {digest: copy for digest, copy in copies.items() if copy.key in taken}
 
-    def _write_parts(self, contents: Mapping[Digest, bytes]) -> Iterator[tuple[Digest, Place]]:
-        """Pack small files together, in the order given, into parts of about PART_SIZE; the place of each."""
-        for run in _part_runs(contents):
-            data = b"".join(contents[digest] for digest in run)
-            key = part_digest(data)
-            if self._is_new(Kind.PART, key):
-                self._store(Kind.PART, key, encode(data, self._level))
-            offset = 0
-            for digest in run:
-                yield digest, Place(Kind.PART, key, offset)
-                offset += len(contents[digest])
+
+def _pack_parts(contents: Mapping[Digest, bytes], level: int) -> list[_Part]:
+    """Pack small files together, in the order given, into parts of about PART_SIZE, and encode them."""
+    parts: list[_Part] = []
+    for run in _part_runs(contents):
+        data = b"".join([contents[digest] for digest in run])
+        offsets: list[tuple[Digest, int]] = []
+        offset = 0
+        for digest in run:
+            offsets.append((digest, offset))
+            offset += len(contents[digest])
+        parts.append(_Part(part_digest(data), encode(data, level), offsets))
+    return parts
 
 
 def _part_runs(contents: Mapping[Digest, bytes]) -> Iterator[list[Digest]]:
