@@ -76,12 +76,15 @@ class DirectoryWriter:
         self._cutter = PageCutter(self._emit)
         self._contents: dict[bytes, bytes] = {}
         self._sources: dict[bytes, Digest] = {}
+        self.held = 0
+        """Bytes of contents that wait for their page to be complete."""
 
     def add(self, entry: Entry, content: bytes | None = None, source: Digest | None = None) -> None:
         """The next entry. content: the bytes of a new small file. source: the page of the store in which a file that
         is already stored lies (large files given to `TreeWriter.stream` need neither)."""
         if content:
             self._contents[entry[0]] = content
+            self.held += len(content)
         elif source is not None:
             self._sources[entry[0]] = source
         self._cutter.add(entry)
@@ -96,6 +99,7 @@ class DirectoryWriter:
         for file in small_files(page.entries):
             if (content := self._contents.pop(file.name, None)) is not None:
                 contents[file.digest] = content
+                self.held -= len(content)
             elif (source := self._sources.pop(file.name, None)) is not None:
                 sources[source] = None
         self._writer.put_page(page, contents, tuple(sources))

@@ -47,9 +47,7 @@ NO_RULES: Final = bytes(16)
 UNKNOWN_RULES: Final = b"\xff" * 16
 """`rules` that match nothing: the directory is looked through name by name at the next push."""
 
-KEPT: Final = 1
-"""Flag: some entries of the directory's tree were not read but kept as they were in the base of that push."""
-OWN_RULES: Final = 2
+OWN_RULES: Final = 1
 """Flag: the directory has an ignore file of its own."""
 
 
@@ -68,9 +66,10 @@ class Record(NamedTuple):
     rows          its packed rows (see `pack_rows`)
     children      for each directory among the rows, in order: its record, or None when it was not entered
     rules         digest of the ignore rules that came down from above
-    flags         KEPT, OWN_RULES
-    ignored       how many of its names were ignored
-    notes         (name, reason) of what was left out and must be told again at every push
+    flags         OWN_RULES
+    ignored       how many of its names were ignored and are not in the tree
+    notes         (name, reason) of what was left out and must be told again at every push; an empty reason: the name
+                  is in the tree as it was before it became ignored, whatever its row says
     """
 
     slot: Slot
@@ -251,7 +250,7 @@ class IndexBuilder:
     def add(
         self,
         mark: int,
-        rows: Sequence[Row],
+        rows: Sequence[Row] | bytes,
         tree: Tree,
         children: Sequence[Slot | None] = (),
         *,
@@ -265,7 +264,7 @@ class IndexBuilder:
         children: one for each directory among `rows`, in order (None: not entered). Returns its place for the parent.
         """
         at = self._end
-        packed = pack_rows(rows)
+        packed = rows if isinstance(rows, bytes) else pack_rows(rows)
         noted = pack_rows(notes) if notes else b""  # type: ignore[arg-type]  # pairs of strings pack alike
         head = _RECORD.pack(
             at - mark, tree.entries, tree.bytes, tree.digest, rules, len(children), len(noted), ignored, flags
@@ -319,15 +318,19 @@ class IndexBuilder:
             self._temp = ""
 
     def _append(self, chunk: bytes | tuple[int, int], length: int) -> None:
+        if self._broken:
+            self._end += length
+            return
         self._chunks.append(chunk)
         self._end += length
         if isinstance(chunk, bytes):
             self._in_memory += length
-            if self._in_memory > SPILL and not self._broken:
+            if self._in_memory > SPILL:
                 try:
                     self._flush()
                 except (OSError, ValueError):
                     self._broken = True  # no place for it: the push goes on, and the old index stays
+                    self._chunks = []
 
     def _rewind(self, mark: int) -> None:
         while self._end > mark and self._chunks:
@@ -338,8 +341,9 @@ class IndexBuilder:
             else:
                 self._end -= chunk[1] - chunk[0]
         if self._end > mark:
-            os.ftruncate(self._fd, mark)
-            os.lseek(self._fd, mark, os.SEEK_SET)
+            if not self._broken:
+                os.ftruncate(self._fd, mark)
+                os.lseek(self._fd, mark, os.SEEK_SET)
             self._end = mark
 
     def _flush(self) -> None:

@@ -167,19 +167,27 @@ class FileClock:
         self._samples: dict[int, _Sample | None] = {}
         self._newest: dict[int, int] = {}
 
-    def settled_before(self, fd: int, device: int, rows: list[Row]) -> int:
+    def settled_before(self, fd: int, rows: list[Row]) -> int:
         """A time (ns): stamps in `rows` at or before it are old enough to tell any later change.
 
-        fd: the directory that was just listed, on `device` (its st_dev).
+        fd: the open directory that was just listed.
         """
+        device = os.fstat(fd).st_dev
+        now = self._now(fd, device)
+        if now is None:
+            newest = max((row[4] for row in rows if len(row) == 6), default=0)
+            now = self._newest[device] = max(newest, self._newest.get(device, 0))
+        return now - RACY_NS
+
+    def now(self, fd: int) -> int | None:
+        """The clock (ns) of the file system that the open directory lies on; None when nobody can say."""
+        return self._now(fd, os.fstat(fd).st_dev)
+
+    def _now(self, fd: int, device: int) -> int | None:
         if device not in self._samples:
             self._samples[device] = _sample(fd)
         sample = self._samples[device]
-        if sample is not None:
-            return sample.now() - RACY_NS
-        newest = max((row[4] for row in rows if len(row) == 6), default=0)
-        newest = self._newest[device] = max(newest, self._newest.get(device, 0))
-        return newest - RACY_NS
+        return None if sample is None else sample.now()
 
 
 def trusted_row(row: Row, settled: int) -> Row:
