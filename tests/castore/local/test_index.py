@@ -122,7 +122,12 @@ def test_verify_counts_live_bytes(where: Path) -> None:
 def test_an_unclean_end_is_examined_in_a_child(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[bool] = []
     probe = env.probe
-    monkeypatch.setattr(env, "probe", lambda path, quick: looked.append(quick) or probe(path, quick=quick))
+
+    def watched(path: str, *, quick: bool) -> list[str]:
+        looked.append(quick)
+        return probe(path, quick=quick)
+
+    monkeypatch.setattr(env, "probe", watched)
     LocalStore.open(where).close()
     assert looked == []
     program = f"""
