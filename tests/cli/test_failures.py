@@ -50,12 +50,14 @@ def test_the_paths_of_a_refusal_are_listed_and_escaped(jvs: Run, repo: FakeRepo)
 
 
 def test_what_matches_an_ambiguous_operand_is_listed(jvs: Run, repo: FakeRepo) -> None:
-    repo.answers["pull"] = AmbiguousError(
-        "12345678 is ambiguous", matches=["entry 1234567890ab", "snapshot 12345678cdef"]
-    )
+    matches = [
+        {"kind": "entry", "id": "1234567890ab", "label": "main", "generation": 3},
+        {"kind": "snapshot", "id": "12345678cdef", "label": None, "generation": None},
+    ]
+    repo.answers["pull"] = AmbiguousError("12345678 is ambiguous", matches=matches)
     done = jvs("fs", "pull", "12345678")
     assert done.status == 2
-    lines = ["error: 12345678 is ambiguous", "  entry 1234567890ab", "  snapshot 12345678cdef"]
+    lines = ["error: 12345678 is ambiguous", "  entry 1234567890ab  main@3", "  snapshot 12345678cdef"]
     assert done.err.splitlines() == [*lines, "next: type more digits of the id"]
 
 

@@ -55,7 +55,7 @@ def error_lines(error: JvsError) -> list[str]:
     for key in _LISTS:
         found = error.details.get(key)
         if isinstance(found, list | tuple):
-            lines += [f"  {plain(str(item))}" for item in found[:_SHOWN]]
+            lines += [f"  {plain(_item(item))}" for item in found[:_SHOWN]]
             total = error.details.get("count")
             left = (total if isinstance(total, int) else len(found)) - min(len(found), _SHOWN)
             if left > 0:
@@ -79,6 +79,14 @@ def next_step(error: JvsError) -> str | None:
     if error.next is not None and error.next == CODES[error.code].next and isinstance(label, str):
         return error.next.replace("LABEL", label)
     return error.next
+
+
+def _item(item: object) -> str:
+    """One path, or one match: `entry <id>  main@3`."""
+    if not isinstance(item, dict):
+        return str(item)
+    place = "" if item.get("label") is None else f"  {item['label']}@{item.get('generation')}"
+    return f"{item.get('kind')} {item.get('id')}{place}"
 
 
 def _usage(error: click.ClickException) -> UsageError:

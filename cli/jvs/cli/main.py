@@ -13,6 +13,7 @@ from jvs.cli.errors import Reported, as_jvs_error, with_step
 from jvs.cli.lazy import LazyGroup
 from jvs.cli.ui import Ui
 from jvs.cli.version import VERSION
+from jvs.errors import CODES
 
 COMPLETE = "_JVS_COMPLETE"
 """Set by the scripts that `jvs completion` prints."""
@@ -129,6 +130,9 @@ def cli() -> None:
 def main() -> None:
     """Entry point of the installed command. Leaves without tearing the interpreter down: everything is closed and
     flushed by then, and taking thousands of objects apart one by one costs a sixth of a short run (8 of 50 ms)."""
-    status = run(cli, sys.argv[1:])
+    try:
+        status = run(cli, sys.argv[1:])
+    except KeyboardInterrupt:  # a second one, while the first was being reported
+        status = CODES["interrupted"].exit
     sys.stderr.flush()
     os._exit(status)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from jvs.cli.ui import Ui
+from jvs.errors import JvsError
 
 Decorator = Callable[[Callable[..., int]], click.Command]
 
@@ -69,6 +70,15 @@ GLOBAL_OPTIONS: tuple[click.Option, ...] = (
     ),
 )
 """Accepted before and after every verb."""
+
+
+def labels(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell offers where a label or a revision stands; nothing where there is no store."""
+    try:
+        with context.ensure_object(Ui).open_repo() as repo:
+            return [info.name for info in repo.list_labels(None) if info.name.startswith(incomplete)]
+    except JvsError:
+        return []
 
 
 class Verb(click.Command):

@@ -10,7 +10,7 @@ import click
 
 from jvs.cli.errors import Reported, as_jvs_error, error_json
 from jvs.cli.ui import Ui, to_json
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import JvsError, UsageError
 
 EXAMPLES = """
@@ -45,7 +45,7 @@ def parse_range(text: str) -> tuple[int | None, int | None]:
     },
     exits={8: "the content is damaged (what was printed before that was verified)"},
 )
-@click.argument("rev", metavar="REV:PATH")
+@click.argument("rev", metavar="REV:PATH", shell_complete=labels)
 @click.option(
     "--range", "byte_range", metavar="START-END", help="Only these bytes, both ends inclusive: 0-99, 100-, -50."
 )

@@ -9,7 +9,7 @@ import click
 
 from jvs.cli.text import bar, short, size
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _BAR = 40
     },
     exits={1: "with --exit-code: something differs"},
 )
-@click.argument("a")
+@click.argument("a", shell_complete=labels)
 @click.argument("b", required=False)
 @click.option("--stat", is_flag=True, help="A bar for each path: bytes before (-) and after (+).")
 @click.option("--patch", is_flag=True, help="A unified diff.")

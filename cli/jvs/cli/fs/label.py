@@ -6,7 +6,7 @@ import click
 
 from jvs.cli.fs.moves import MOVE_FIELDS, show_move
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
 EXAMPLES = """
@@ -24,10 +24,10 @@ jvs fs label --undelete exp/first
     fields=MOVE_FIELDS,
     exits={1: "a name that is in use, or that would be a path prefix of another label's"},
 )
-@click.argument("name", required=False)
-@click.argument("rev", required=False)
+@click.argument("name", required=False, shell_complete=labels)
+@click.argument("rev", required=False, shell_complete=labels)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
-@click.option("--delete", metavar="NAME", help="Delete a label; its history is kept.")
+@click.option("--delete", metavar="NAME", shell_complete=labels, help="Delete a label; its history is kept.")
 @click.option("--undelete", metavar="NAME", help="Bring back the label of that name that was deleted last.")
 @click.option("--rename", nargs=2, metavar="OLD NEW", help="Give a label another name; its history goes with it.")
 @click.option("--dry-run", is_flag=True, help="With --delete: say what would be done, and do nothing.")
@@ -53,7 +53,7 @@ def label(
     with ui.open_repo(dry_run) as repo:
         if delete is not None:
             move = repo.delete_label(delete, message)
-            return show_move(ui, move, "deleted", dry_run)
+            return show_move(ui, move, "label", dry_run)
         if undelete is not None:
             return show_move(ui, repo.undelete_label(undelete, message), "undeleted")
         if rename is not None:
@@ -61,5 +61,5 @@ def label(
         assert name is not None
         assert rev is not None
         move = repo.set_label(name, rev, message)
-    words = {"create": "created", "unchanged": "unchanged"}
-    return show_move(ui, move, words.get(move.op, "repointed" if move.previous is not None else "created"))
+    words = {"create": "created", "repoint": "repointed"}
+    return show_move(ui, move, words.get(move.op, move.op))

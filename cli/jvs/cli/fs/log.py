@@ -11,7 +11,7 @@ import click
 
 from jvs.cli.text import ago, clock, first_line, plain, short
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 
 if TYPE_CHECKING:
     from jvs.labels.model import Entry
@@ -46,7 +46,7 @@ _ROWS_AT_ONCE = 100
         "log[].dropped": "true when message, actor, tags and meta were dropped by retention",
     },
 )
-@click.argument("label")
+@click.argument("label", shell_complete=labels)
 @click.option(
     "-n",
     "--limit",

@@ -29,8 +29,9 @@ def show_move(ui: Ui, move: LabelMove, word: str, dry_run: bool = False) -> int:
         return move.as_json() | {"dry_run": dry_run}
 
     def people() -> list[str]:
-        said = ui.paint(f"would have {word}" if dry_run else word, "yellow" if dry_run else "green")
-        line = f"{said} {move.label}@{move.generation} {ui.paint(short(move.ca_id), 'yellow')}"
-        return [line if move.previous in (None, move.ca_id) else f"{line} (was {short(move.previous)})"]
+        said = f"{ui.paint('dry run:', 'yellow')} {word}" if dry_run else ui.paint(word, "green")
+        now = "deleted" if move.ca_id is None else ui.paint(short(move.ca_id), "yellow")
+        was = "" if move.previous in (None, move.ca_id) else f" (was {short(move.previous)})"
+        return [f"{said} {move.label}@{move.generation} {now}{was}"]
 
     return ui.show(value, people, [] if move.ca_id is None else [move.ca_id.hex()])

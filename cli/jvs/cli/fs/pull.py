@@ -8,7 +8,7 @@ import click
 
 from jvs.cli.text import count, duration, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
 EXAMPLES = """
@@ -42,7 +42,7 @@ _SHOWN = 20
     },
     exits={1: "DIR has unsaved changes (listed); nothing was written"},
 )
-@click.argument("rev")
+@click.argument("rev", shell_complete=labels)
 @click.argument("directory", required=False, metavar="[DIR]")
 @click.option("--autosave", is_flag=True, help="Save unsaved changes first, on the label autosave/LABEL.")
 @click.option("--discard", is_flag=True, help="Drop unsaved changes.")

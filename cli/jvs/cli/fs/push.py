@@ -9,7 +9,7 @@ import click
 
 from jvs.cli.text import count, duration, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "reje
 
 @verb("push", examples=EXAMPLES, fields=PUSH_FIELDS, exits=PUSH_EXITS)
 @click.argument("source", required=False)
-@click.option("--rev", metavar="REV", help="Push this revision, not a directory.")
+@click.option("--rev", metavar="REV", shell_complete=labels, help="Push this revision, not a directory.")
 @click.option(
-    "--label", metavar="LABEL", help="The label to move [default: the one SOURCE was last pulled or pushed as]."
+    "--label",
+    metavar="LABEL",
+    shell_complete=labels,
+    help="The label to move [default: the one SOURCE was last pulled or pushed as].",
 )
 @click.option(
     "--expected",

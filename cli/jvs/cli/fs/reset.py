@@ -6,7 +6,7 @@ import click
 
 from jvs.cli.fs.moves import MOVE_FIELDS, show_move
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 
 EXAMPLES = """
 jvs fs reset main main@{1} -m "back to how it was"
@@ -16,8 +16,8 @@ jvs fs undo main                                   # and forward again
 
 
 @verb("reset", examples=EXAMPLES, fields=MOVE_FIELDS, exits={1: "REV was never in the label's history"})
-@click.argument("label")
-@click.argument("rev")
+@click.argument("label", shell_complete=labels)
+@click.argument("rev", shell_complete=labels)
 @click.option("--allow-unlogged", is_flag=True, help="Also to a snapshot the label never was at.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -9,7 +9,7 @@ import click
 from jvs.cli.fs.push import PUSH_EXITS, PUSH_FIELDS, show_push
 from jvs.cli.text import count, size
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 
 EXAMPLES = """
 jvs fs rm main:secrets.txt -m "does not belong here"
@@ -27,7 +27,7 @@ jvs fs undo main                      # it is back
     },
     exits={6: PUSH_EXITS[6]},
 )
-@click.argument("location", metavar="LABEL:PATH")
+@click.argument("location", metavar="LABEL:PATH", shell_complete=labels)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
 @click.option("--expected", metavar="REV|GENERATION", help="What the label must be now [default: what it is].")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and do nothing.")

@@ -60,7 +60,7 @@ def _people(ui: Ui, result: StatsResult) -> Iterator[str]:
     yield f"snapshots  {result.snapshots:,}"
     yield f"logical    {size(result.logical_bytes)}  (every snapshot counted on its own)"
     yield f"unique     {size(result.unique_bytes)}  (each object once)"
-    yield f"stored     {size(result.stored_bytes)}  ({result.dedup_ratio:.1f} times smaller than logical)"
+    yield f"stored     {size(result.stored_bytes)}  (logical to stored: {result.dedup_ratio:.3g})"
     yield f"objects    {objects or 'none'}"
     yield f"on disk    {disk}"
     if result.rows:

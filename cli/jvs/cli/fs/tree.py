@@ -8,7 +8,7 @@ import click
 
 from jvs.cli.text import count, size
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 
 if TYPE_CHECKING:
     from jvs.workspace.results import TreeItem
@@ -39,7 +39,7 @@ jvs fs tree main:data -q              # the id of that directory, itself a snaps
         "entries[].target_b64": "its bytes, when they are not UTF-8",
     },
 )
-@click.argument("rev", metavar="REV[:PATH]")
+@click.argument("rev", metavar="REV[:PATH]", shell_complete=labels)
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Go at most N levels down [default: all].")
 def tree(ui: Ui, rev: str, depth: int | None) -> int:
     """List a directory of a snapshot, recursively, with sizes; nothing is unpacked. With -q its id."""

@@ -6,7 +6,7 @@ import click
 
 from jvs.cli.fs.moves import MOVE_FIELDS, show_move
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 
 EXAMPLES = """
 jvs fs undo main
@@ -15,7 +15,7 @@ jvs fs undo main     # undoes the undo
 
 
 @verb("undo", examples=EXAMPLES, fields=MOVE_FIELDS, exits={1: "there is nothing to undo"})
-@click.argument("label")
+@click.argument("label", shell_complete=labels)
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def undo(ui: Ui, label: str, message: str, dry_run: bool) -> int:
@@ -25,6 +25,4 @@ def undo(ui: Ui, label: str, message: str, dry_run: bool) -> int:
     """
     with ui.open_repo(dry_run) as repo:
         move = repo.undo(label, message)
-    return show_move(
-        ui, move, "undid the last move of" if move.ca_id is not None else "undone, and so deleted,", dry_run
-    )
+    return show_move(ui, move, "undone", dry_run)

@@ -8,7 +8,7 @@ import click
 
 from jvs.cli.text import count, duration, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
 from jvs.errors import IntegrityError, UsageError
 
 EXAMPLES = """
@@ -32,7 +32,7 @@ jvs fs verify --all     # everything: objects, index, labels, journal
     },
     exits={8: "something is damaged (listed)"},
 )
-@click.argument("rev", required=False)
+@click.argument("rev", required=False, shell_complete=labels)
 @click.option("--all", "everything", is_flag=True, help="Everything in the store (the default without REV).")
 def verify(ui: Ui, rev: str | None, everything: bool) -> int:
     """Read every byte of a snapshot, or of everything in the store, and check it. With -q the damaged digests."""
