@@ -141,7 +141,7 @@ class PullResult:
     unchanged: int = 0
     bytes_written: int = 0
     autosaved: str | None = None
-    warnings: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
     dry_run: bool = False
 
     def as_json(self) -> Json:
@@ -156,7 +156,7 @@ class PullResult:
                 "unchanged": self.unchanged,
                 "bytes_written": self.bytes_written,
                 "autosaved": self.autosaved,
-                "warnings": [item.as_json() for item in self.warnings],
+                "warnings": list(self.warnings),
                 "dry_run": self.dry_run,
             }
         return out
@@ -238,7 +238,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class DiffResult:
-    """`fs diff`. from_, to: snapshots (None: the empty tree, or a directory on disk for `to`). Paths in order."""
+    """`fs diff`. from_, to: snapshots (None: the empty tree). Paths in order.
+
+    directory: where the `to` side is on disk; its id is then what a push would give it, and need not be in the store.
+    """
 
     from_: Digest | None
     to: Digest | None
@@ -246,6 +249,7 @@ class DiffResult:
     removed: tuple[Change, ...]
     modified: tuple[Change, ...]
     renamed: tuple[Change, ...]
+    directory: str | None = None
 
     @property
     def empty(self) -> bool:

@@ -94,6 +94,7 @@ def checkout(
     index: StatIndex | None = None,
     begin: Callable[[Pending], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    dry_run: bool = False,
 ) -> CheckoutResult:
     """Make `directory` be the snapshot `target`. The caller holds the directory's lock.
 
@@ -106,6 +107,8 @@ def checkout(
         called once, before the first write, with what the binding must hold until the checkout has succeeded.
     progress
         called in this thread now and then while content is written.
+    dry_run
+        say what would be done (or refused), and do nothing.
 
     Raises UnsavedChangesError with nothing written; IntegrityError for a damaged or missing object, with nothing
     visible touched; StateError (name-collision); UsageError (not-a-directory); NoSpaceError, ReadOnlyError and
@@ -119,7 +122,7 @@ def checkout(
         with disk.Directories(root) as directories:
             job = _Checkout(objects, target, directories, root, SPECIAL if special_modes else ORDINARY)
             try:
-                return job.run(base, pending, policy, unapplied or {}, index, begin, progress)
+                return job.run(base, pending, policy, unapplied or {}, index, begin, progress, dry_run)
             except OSError as error:
                 raise disk.disk_error(error, f"cannot pull into {display(os.fsencode(directory))}") from error
     except BaseException:
@@ -167,9 +170,10 @@ class _Checkout:
         index: StatIndex | None,
         begin: Callable[[Pending], None] | None,
         progress: Callable[[Progress], None] | None,
+        dry_run: bool,
     ) -> CheckoutResult:
         objects, directories = self._objects, self._directories
-        if pending is not None:
+        if pending is not None and not dry_run:
             trees = (base, pending.target)
             for path in clean_up(objects, directories, pending.token, pending.loosened, trees):
                 self._warnings.append(f"an interrupted pull had put this aside: {display(path)}")
@@ -184,6 +188,8 @@ class _Checkout:
         )
         plan = planner.run(base, self._target)
         _refuse(plan)
+        if dry_run:
+            return self._foreseen(plan)
         if not plan.empty:
             self._change(plan, base, begin, progress)
         for path in sorted(plan.kept):
@@ -200,6 +206,24 @@ class _Checkout:
             unchanged=plan.unchanged,
             unapplied=self._still_unapplied(unapplied) | self._stager.unapplied,
             warnings=tuple(self._warnings),
+        )
+
+    def _foreseen(self, plan: Plan) -> CheckoutResult:
+        """What the plan would do."""
+        trees = [self._objects.tree(self._target)] if plan.fill else []
+        written = size = 0
+        for write in plan.writes:
+            if write.entry[1] == DIRECTORY:
+                trees.append(self._objects.tree(write.entry.digest))
+            else:
+                written += 1
+                size += write.entry[3] if write.entry[1] == FILE else 0
+        return CheckoutResult(
+            written=written + sum(tree.entries for tree in trees),
+            size=size + sum(tree.bytes for tree in trees),
+            removed=len(plan.removals),
+            chmodded=len(plan.modes),
+            unchanged=plan.unchanged,
         )
 
     # -- writing ---------------------------------------------------------------------------------------------------

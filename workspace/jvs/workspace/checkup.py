@@ -1,0 +1,88 @@
+"""`fs verify`: read everything back and say what is not what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from jvs.castore import verify as verification
+from jvs.castore.digest import Digest
+from jvs.castore.local.verify import verify_store
+from jvs.errors import IntegrityError
+from jvs.labels.verify import verify_labels
+from jvs.workspace.results import Damage, VerifyResult
+
+if TYPE_CHECKING:
+    from jvs.workspace.progress import Progress
+    from jvs.workspace.repo import Repo
+
+
+class _Meter:
+    """Adds up what verification reports, for whoever watches."""
+
+    def __init__(self, progress: Progress | None, total: int | None) -> None:
+        self._progress = progress
+        self._total = total
+        self._bytes = self._items = 0
+
+    def tick(self, size: int, objects: int) -> None:
+        self._bytes += size
+        self._items += objects
+        if self._progress is not None:
+            self._progress.update(self._bytes, self._total, self._items)
+
+
+def verify(repo: Repo, revision: str | None, progress: Progress | None) -> VerifyResult:
+    """Verify one snapshot, or (None) everything: every object, the closure of the index, every file of every page,
+    the index against the packs, the tables, the label chains and the journal."""
+    if revision is not None:
+        root = repo.snapshot_of(repo.resolve(revision))
+        meter = _Meter(progress, repo.objects.tree(root).bytes)
+        checked = verification.verify_snapshot(repo.objects, root, meter.tick)
+        return VerifyResult(checked.objects, checked.bytes, _damages(checked.faults))
+    checked = verification.verify_all(repo.objects, _Meter(progress, None).tick)
+    damaged = list(_damages(_with_paths(repo, checked.faults)))
+    known = {item.digest for item in damaged}
+    damaged += [
+        Damage(None if finding.path is None else finding.path.encode(), finding.digest, finding.reason)
+        for finding in verify_store(repo.store)
+        if finding.digest is None or finding.digest not in known
+    ]
+    damaged += _label_faults(repo)
+    return VerifyResult(checked.objects, checked.bytes, tuple(damaged))
+
+
+def _damages(faults: Iterable[verification.Fault]) -> tuple[Damage, ...]:
+    return tuple(
+        Damage(None if fault.path is None else b"/".join(fault.path), fault.ref.key, fault.reason) for fault in faults
+    )
+
+
+def _with_paths(repo: Repo, faults: list[verification.Fault]) -> list[verification.Fault]:
+    """The faults, each with the first place that meets it: LABEL:PATH, or ID:PATH of an older snapshot."""
+    left = {fault.ref: fault for fault in faults}
+    named: list[verification.Fault] = []
+    for name, root in _roots(repo) if faults else ():
+        for fault in verification.affected_paths(repo.objects, root, tuple(left.values())):
+            left.pop(fault.ref, None)
+            where = b"/".join(fault.path or ())
+            named.append(fault._replace(path=(name + b":" + where,)))
+    return named + list(left.values())
+
+
+def _roots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
+    """(name, snapshot) of every label's head, then of every other snapshot."""
+    heads = list(repo.labels.list())
+    yield from ((info.name.encode(), info.ca_id) for info in heads)
+    seen = {info.ca_id for info in heads}
+    yield from ((ca_id.hex()[:12].encode(), ca_id) for ca_id, _at in repo.snapshots() if ca_id not in seen)
+
+
+def _label_faults(repo: Repo) -> list[Damage]:
+    faults: list[Damage] = []
+    try:
+        with repo.store.read() as txn:
+            verify_labels(txn)
+    except IntegrityError as error:
+        faults.append(Damage(None, None, error.message))
+    return faults

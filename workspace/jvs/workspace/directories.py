@@ -1,0 +1,77 @@
+"""Directories on disk as the use-cases see them: their stat index, and one way to scan them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from jvs.castore import binding as bindings
+from jvs.castore.binding import Binding
+from jvs.castore.checkout import recover
+from jvs.castore.digest import Digest
+from jvs.castore.ingest.ingest import IngestResult, ingest
+from jvs.castore.ingest.statindex import StatIndex
+from jvs.castore.treesink import TreeSink
+
+if TYPE_CHECKING:
+    from jvs.workspace.progress import Progress
+    from jvs.workspace.repo import Repo
+
+
+def stat_index(repo: Repo, directory: str) -> StatIndex:
+    """The stat index of a directory that exists, in the store's `cache/`; close it after use."""
+    info = os.stat(directory)
+    path = os.path.join(repo.cache_dir, "directories", f"{bindings.directory_key(directory)}.index")
+    return StatIndex(path, bytes.fromhex(repo.store.uuid), (info.st_dev, info.st_ino))
+
+
+def scan(
+    repo: Repo,
+    directory: str,
+    sink: TreeSink,
+    *,
+    binding: Binding | None,
+    base: Digest | None,
+    index: StatIndex,
+    rehash: bool = False,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> IngestResult:
+    """Read a directory as a push sees it. base: the snapshot it is nearest to, if it is still in the store."""
+    pending = None if binding is None else binding.pending
+    return ingest(
+        sink,
+        directory,
+        base=base,
+        index=index,
+        rehash=rehash,
+        skip_unreadable=skip_unreadable,
+        leftovers_token=None if pending is None else pending.token,
+        unapplied=None if binding is None else binding.unapplied,
+        progress=None if progress is None else lambda entries, size: progress.update(size, None, entries),
+    )
+
+
+def base_of(repo: Repo, binding: Binding | None, otherwise: Digest | None) -> Digest | None:
+    """What a scan compares with: what the directory is bound to, or `otherwise`; None when the store lacks it."""
+    known = binding.ca_id if binding is not None and binding.ca_id is not None else otherwise
+    return known if known is not None and repo.has_snapshot(known) else None
+
+
+def settle(repo: Repo, directory: str, binding: Binding | None) -> None:
+    """Before a push: take away what a killed pull left lying in the directory."""
+    if binding is not None and binding.pending is not None:
+        base = base_of(repo, binding, None)
+        if repo.has_snapshot(binding.pending.target):
+            recover(repo.objects, directory, base, binding.pending)
+
+
+def look(repo: Repo, directory: str, sink: TreeSink) -> Digest:
+    """The id a push of the directory would give it now; nothing is stored or recorded."""
+    binding = bindings.load(repo.cache_dir, directory)
+    with stat_index(repo, directory) as index:
+        base = base_of(repo, binding, None)
+        found = scan(repo, directory, sink, binding=binding, base=base, index=index, skip_unreadable=True)
+        if found.new_index is not None:
+            found.new_index.close()
+        return found.tree.digest

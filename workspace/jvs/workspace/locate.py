@@ -1,0 +1,83 @@
+"""Which store a command means (DESIGN 10): `--store`, then `JVS_STORE`, then the nearest `.jvs` upwards."""
+
+from __future__ import annotations
+
+import os
+
+from jvs.castore.names import display, to_bytes
+from jvs.errors import NoStoreError, UsageError
+
+CONTROL = ".jvs"
+MARKER = "format_version"
+
+
+def is_store(path: str) -> bool:
+    """Whether `path` is a store directory (opening it may still find it damaged)."""
+    return os.path.isfile(os.path.join(path, MARKER))
+
+
+def find_store(explicit: str | None, env: str | None, start: str) -> str:
+    """The store directory meant. explicit: `--store`; env: the value of JVS_STORE; start: where the search begins.
+
+    A path is the store itself or a directory that holds `.jvs`. A `.jvs` found by searching is taken only when it
+    belongs to this user or root (a shared parent directory could otherwise plant one). Raises NoStoreError, naming
+    what was looked at.
+    """
+    for origin, value in (("--store", explicit), ("JVS_STORE", env)):
+        if value:
+            return _given(origin, value)
+    here = os.path.abspath(start)
+    while True:
+        candidate = os.path.join(here, CONTROL)
+        if is_store(candidate):
+            owner = os.stat(candidate).st_uid
+            if owner not in (0, os.geteuid()):
+                raise NoStoreError(
+                    f"the store {_show(candidate)} belongs to another user (uid {owner}) and was found by searching",
+                    code="foreign-store",
+                    next=f"jvs --store {_show(candidate)} ...",
+                    path=candidate,
+                )
+            return candidate
+        parent = os.path.dirname(here)
+        if parent == here:
+            raise NoStoreError(
+                f"no store: there is no {CONTROL} here or above {_show(os.path.abspath(start))}", path=start
+            )
+        here = parent
+
+
+def _given(origin: str, value: str) -> str:
+    if "://" in value:
+        raise UsageError(f"{origin} {value}: this version opens stores in local directories only", code="bad-path")
+    path = os.path.abspath(value)
+    for candidate in (path, os.path.join(path, CONTROL)):
+        if is_store(candidate):
+            return candidate
+    if not os.path.isdir(path):
+        raise NoStoreError(f"{origin} {_show(path)}: there is no such directory", path=path)
+    raise NoStoreError(
+        f"{origin} {_show(path)} is not a store, and holds none",
+        code="not-a-store",
+        next=f"jvs fs init {_show(path)}",
+        path=path,
+    )
+
+
+def init_path(operand: str | None, explicit: str | None, env: str | None, start: str) -> str:
+    """Where `fs init` makes a store: the operand, else `--store`, else JVS_STORE, else `./.jvs`.
+
+    A directory that already is a store, or holds one in `.jvs`, means that store.
+    """
+    chosen = operand or explicit or env
+    if chosen is None:
+        return os.path.join(os.path.abspath(start), CONTROL)
+    if "://" in chosen:
+        raise UsageError(f"{chosen}: this version makes stores in local directories only", code="bad-path")
+    path = os.path.abspath(chosen)
+    inner = os.path.join(path, CONTROL)
+    return inner if not is_store(path) and is_store(inner) else path
+
+
+def _show(path: str) -> str:
+    return display(to_bytes(path))

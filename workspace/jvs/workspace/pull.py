@@ -1,0 +1,183 @@
+"""`fs pull`: a directory becomes a snapshot, and never at the price of unsaved work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jvs.castore import binding as bindings
+from jvs.castore.binding import Binding, Pending
+from jvs.castore.checkout import CheckoutResult, Unsaved, checkout, make_directory
+from jvs.castore.checkout import Progress as Written
+from jvs.castore.digest import Digest
+from jvs.castore.treewriter import TreeWriter
+from jvs.errors import UsageError
+from jvs.labels.moves import MoveRequest
+from jvs.labels.names import AUTOSAVE
+from jvs.workspace import directories
+from jvs.workspace.results import PullResult
+
+if TYPE_CHECKING:
+    from jvs.labels.revisions import Resolved
+    from jvs.workspace.progress import Progress
+    from jvs.workspace.repo import Repo
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What `fs pull` was asked to do; see the options of the command of the same names."""
+
+    autosave: bool = False
+    discard: bool = False
+    special_modes: bool = False
+    dry_run: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for what cannot be meant together."""
+        if self.autosave and self.discard:
+            raise UsageError("--autosave saves unsaved changes and --discard drops them: choose one")
+
+
+def pull(
+    repo: Repo, revision: str, directory: str | None, options: PullOptions, *, progress: Progress | None
+) -> PullResult:
+    """Without a directory: what the revision is. With one: make it be that tree, and bind it to the label."""
+    options.check()
+    resolved = repo.resolve(revision)
+    target = repo.snapshot_of(resolved)
+    label, generation = (None, None) if resolved.path else (resolved.label, resolved.generation)
+    if directory is None:
+        return PullResult(label, target, generation)
+    if options.dry_run and not os.path.lexists(directory):
+        totals = repo.objects.tree(target)
+        return PullResult(
+            label, target, generation, directory, totals.entries, bytes_written=totals.bytes, dry_run=True
+        )
+    made = make_directory(directory)
+    try:
+        with bindings.lock(directory):
+            return _pull_into(repo, resolved, target, directory, options, progress)
+    except BaseException:
+        if made:
+            _remove_if_empty(directory)
+        raise
+
+
+def _pull_into(
+    repo: Repo,
+    resolved: Resolved,
+    target: Digest,
+    directory: str,
+    options: PullOptions,
+    progress: Progress | None,
+) -> PullResult:
+    binding = bindings.load(repo.cache_dir, directory) or Binding(None, 0, None)
+    base = directories.base_of(repo, binding, None)
+    autosaved = None
+    if options.autosave and not options.dry_run:
+        base, autosaved = _autosave(repo, directory, binding, base, resolved.label)
+
+    def begin(pending: Pending) -> None:
+        bindings.save(repo.cache_dir, directory, _with_pending(binding, base, pending))
+
+    with directories.stat_index(repo, directory) as index:
+        done = checkout(
+            repo.objects,
+            target,
+            directory,
+            base=base,
+            pending=_known_pending(repo, binding),
+            policy=Unsaved.DISCARD if options.discard else Unsaved.REFUSE,
+            special_modes=options.special_modes,
+            unapplied=binding.unapplied,
+            index=index,
+            begin=begin,
+            progress=_reporter(repo, target, progress),
+            dry_run=options.dry_run,
+        )
+    label, entry = (None, None) if resolved.path else (resolved.label, resolved.entry)
+    generation = None if entry is None else entry.generation
+    if not options.dry_run:
+        entry_id = None if entry is None else entry.id
+        bound = Binding(label, generation or 0, target, entry_id, unapplied=done.unapplied)
+        bindings.save(repo.cache_dir, directory, bound)
+    return _result(label, target, generation, directory, done, autosaved, options)
+
+
+def _result(
+    label: str | None,
+    target: Digest,
+    generation: int | None,
+    directory: str,
+    done: CheckoutResult,
+    autosaved: str | None,
+    options: PullOptions,
+) -> PullResult:
+    return PullResult(
+        label,
+        target,
+        generation,
+        directory,
+        done.written,
+        done.removed,
+        done.chmodded,
+        done.unchanged,
+        done.size,
+        autosaved,
+        tuple(done.warnings),
+        options.dry_run,
+    )
+
+
+def _autosave(
+    repo: Repo, directory: str, binding: Binding, base: Digest | None, label: str | None
+) -> tuple[Digest | None, str | None]:
+    """Save the directory as it is on `autosave/NAME` when it differs from its base; (the new base, the revision that
+    brings it back)."""
+    directories.settle(repo, directory, binding)
+    name = binding.label or label or f"directory-{bindings.directory_key(directory)[:12]}"
+    name = name.removeprefix(f"{AUTOSAVE}/")
+    parents = () if binding.entry_id is None else (binding.entry_id,)
+    with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
+        found = directories.scan(repo, directory, writer, binding=binding, base=base, index=index)
+        ca_id = found.tree.digest
+        entry = None
+        if ca_id != base and found.tree.entries:
+            request = MoveRequest(
+                f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=parents, message=f"before a pull into {directory}"
+            )
+            entry = writer.publish(lambda txn: repo.labels.move_in(txn, request))
+        if found.new_index is not None:
+            if entry is not None or ca_id == base:
+                found.new_index.save()
+            else:
+                found.new_index.close()
+    if entry is None:
+        return base, None
+    return ca_id, f"{entry.label}@{entry.generation}"
+
+
+def _known_pending(repo: Repo, binding: Binding) -> Pending | None:
+    """The interrupted pull to be finished, unless its target is no longer in the store."""
+    pending = binding.pending
+    return pending if pending is not None and repo.has_snapshot(pending.target) else None
+
+
+def _with_pending(binding: Binding, base: Digest | None, pending: Pending) -> Binding:
+    return Binding(binding.label, binding.generation, base, binding.entry_id, pending, binding.unapplied)
+
+
+def _reporter(repo: Repo, target: Digest, progress: Progress | None) -> Callable[[Written], None] | None:
+    if progress is None:
+        return None
+    total = repo.objects.tree(target).bytes
+    return lambda written: progress.update(written.bytes, total, written.files)
+
+
+def _remove_if_empty(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except OSError:
+        return  # something is in it: it stays

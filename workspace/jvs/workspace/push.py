@@ -1,0 +1,241 @@
+"""`fs push`: a directory, or a revision that is already stored, becomes a snapshot, and a label moves to it.
+
+The rules (docs/cli.md has them for people): a label only moves from where this directory was last pulled or pushed as,
+unless told otherwise; what was rejected is still stored for 24 hours; content the label already has writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from jvs.castore import binding as bindings
+from jvs.castore.backend import WriteTxn
+from jvs.castore.binding import Binding
+from jvs.castore.digest import Digest
+from jvs.castore.treewriter import TreeWriter
+from jvs.errors import LabelMovedError, MissingChildrenError, UnknownError, UsageError
+from jvs.labels.model import ANYTHING, Expect, LabelInfo
+from jvs.labels.moves import MoveRequest
+from jvs.labels.names import check_label_name
+from jvs.workspace import directories
+from jvs.workspace.results import PushResult, PushStats, Skipped
+
+if TYPE_CHECKING:
+    from jvs.workspace.progress import Progress
+    from jvs.workspace.repo import Repo
+
+ATTEMPTS = 3
+"""How often a push starts again when what it built on was collected meanwhile; the last time everything is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """What `fs push` was asked to do; see the options of the command of the same names."""
+
+    label: str | None = None
+    expected: str | None = None
+    force: bool = False
+    detach: bool = False
+    message: str = ""
+    tags: Sequence[str] = ()
+    always: bool = False
+    rehash: bool = False
+    skip_unreadable: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for what cannot be meant together, and for a malformed label name."""
+        if self.force and self.expected is not None:
+            raise UsageError("--force moves whatever the label is; with --expected it means nothing")
+        if self.detach and self.label is not None:
+            raise UsageError("--detach stores a snapshot without a label; leave --label out")
+        if self.label is not None:
+            check_label_name(self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the label move of a push came to."""
+
+    status: str
+    generation: int | None = None
+    entry_id: Digest | None = None
+    current: Digest | None = None
+    current_generation: int | None = None
+    error: LabelMovedError | None = None
+
+
+def push(repo: Repo, source: str, options: PushOptions, *, as_revision: bool, progress: Progress | None) -> PushResult:
+    """Push SOURCE: an existing directory is one (`as_revision` means a label of that name); an existing path that is
+    not a directory is a usage error; anything else is a revision."""
+    options.check()
+    if not as_revision and os.path.lexists(source):
+        if not os.path.isdir(source):
+            raise UsageError(
+                f"{source} is not a directory",
+                code="not-a-directory",
+                next=f"jvs fs push {os.path.dirname(source) or '.'}",
+            )
+        return push_directory(repo, source, options, progress)
+    return push_revision(repo, source, options)
+
+
+def push_revision(repo: Repo, source: str, options: PushOptions) -> PushResult:
+    """Move a label to a snapshot that is already in the store."""
+    try:
+        resolved = repo.resolve(source)
+    except UnknownError as error:
+        raise UnknownError(
+            f"{source} is neither a directory nor a revision of this store", code="unknown-source", next=error.next
+        ) from error
+    if options.label is None and not options.detach:
+        raise _no_label()
+    ca_id = repo.snapshot_of(resolved)
+    parents = () if resolved.entry is None else (resolved.entry.id,)
+    with repo.store.write() as txn:
+        outcome = move(repo, txn, ca_id, options, expect_of(repo, options, None), parents)
+    totals = repo.objects.tree(ca_id)
+    return result_of(ca_id, options.label, outcome, PushStats(bytes=totals.bytes), ())
+
+
+def push_directory(repo: Repo, directory: str, options: PushOptions, progress: Progress | None) -> PushResult:
+    """Snapshot a directory and move the label it is pushed as."""
+    with bindings.lock(directory):
+        binding = bindings.load(repo.cache_dir, directory)
+        if options.label is None and not options.detach:
+            if binding is None or binding.label is None:
+                raise _no_label()
+            options = replace(options, label=binding.label)
+        directories.settle(repo, directory, binding)
+        for attempt in range(1, ATTEMPTS + 1):
+            options = replace(options, rehash=options.rehash or attempt == ATTEMPTS)
+            try:
+                return _attempt(repo, directory, binding, options, progress)
+            except MissingChildrenError:
+                if attempt == ATTEMPTS:
+                    raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _attempt(
+    repo: Repo, directory: str, binding: Binding | None, options: PushOptions, progress: Progress | None
+) -> PushResult:
+    head = None if options.label is None else repo.labels.get(options.label)
+    expect = expect_of(repo, options, binding)
+    base = directories.base_of(repo, binding, None if head is None else head.ca_id)
+    with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
+        found = directories.scan(
+            repo,
+            directory,
+            writer,
+            binding=binding,
+            base=base,
+            index=index,
+            rehash=options.rehash,
+            skip_unreadable=options.skip_unreadable,
+            progress=progress,
+        )
+        ca_id = found.tree.digest
+        outcome = unchanged(repo, options, ca_id)
+        if outcome is None:
+            parents = () if binding is None or binding.entry_id is None else (binding.entry_id,)
+            outcome = writer.publish(lambda txn: move(repo, txn, ca_id, options, expect, parents))
+        assert outcome is not None
+        added = writer.stats
+        if found.new_index is not None:
+            found.new_index.save()
+    if outcome.generation is not None:
+        unapplied = {} if binding is None else binding.unapplied
+        bound = Binding(options.label, outcome.generation, ca_id, outcome.entry_id, unapplied=unapplied)
+        bindings.save(repo.cache_dir, directory, bound)
+    stats = PushStats(
+        found.files, found.directories, found.tree.bytes, added.new_bytes, added.stored_bytes, added.objects
+    )
+    skipped = tuple(Skipped(*item) for item in (*found.skipped, *found.kept))
+    return result_of(ca_id, options.label, outcome, stats, skipped)
+
+
+def move(
+    repo: Repo, txn: WriteTxn, ca_id: Digest, options: PushOptions, expect: Expect, parents: Sequence[Digest]
+) -> Outcome:
+    """Inside a push's last transaction: move the label, or record the snapshot as detached; what it came to.
+
+    parents: the entry the content came from, for a label that is created or forced (a push names the entry expected).
+    """
+    if options.label is None:
+        repo.labels.record_detached_in(txn, ca_id)
+        return Outcome("detached")
+    head = repo.labels.get_in(txn, options.label)
+    request = MoveRequest(
+        options.label,
+        ca_id,
+        ANYTHING if options.force else expect,
+        "force" if options.force else "push",
+        parents if head is None or options.force else (head.entry_id,),
+        options.message,
+        options.tags,
+    )
+    try:
+        entry = repo.labels.move_in(txn, request)
+    except LabelMovedError as error:
+        repo.labels.record_detached_in(txn, ca_id)
+        return rejected(options.label, ca_id, head, error)
+    return Outcome("advanced", entry.generation, entry.id, ca_id, entry.generation)
+
+
+def rejected(label: str, ca_id: Digest, head: LabelInfo | None, error: LabelMovedError) -> Outcome:
+    short = ca_id.hex()[:12]
+    if head is None:
+        error.next = f"jvs fs push {short} --label {label} --expected 0"
+        return Outcome("rejected", error=error)
+    error.next = f"jvs fs merge {label} {short} --into {label} (or push again with --expected {label}, or --force)"
+    return Outcome("rejected", None, None, head.ca_id, head.generation, error)
+
+
+def expect_of(repo: Repo, options: PushOptions, binding: Binding | None) -> Expect:
+    """What the label must be for this push to move it: what `--expected` says, else where the directory is bound,
+    else that it does not exist."""
+    if options.label is None or options.force:
+        return ANYTHING
+    if options.expected is not None:
+        return repo.resolve_expected(options.expected)
+    if binding is not None and binding.label == options.label:
+        return binding.generation
+    return None
+
+
+def unchanged(repo: Repo, options: PushOptions, ca_id: Digest) -> Outcome | None:
+    """The outcome when the label already is at this content and nothing asks for an entry; None otherwise."""
+    if options.label is None or options.always or options.tags:
+        return None
+    head = repo.labels.get(options.label)
+    if head is None or head.ca_id != ca_id:
+        return None
+    return Outcome("unchanged", head.generation, head.entry_id, head.ca_id, head.generation)
+
+
+def result_of(
+    ca_id: Digest, label: str | None, outcome: Outcome, stats: PushStats, skipped: tuple[Skipped, ...]
+) -> PushResult:
+    """The answer of `fs push`."""
+    return PushResult(
+        outcome.status,
+        label,
+        ca_id,
+        outcome.generation,
+        outcome.entry_id,
+        outcome.current,
+        outcome.current_generation,
+        stats,
+        skipped,
+        outcome.error,
+    )
+
+
+def _no_label() -> UsageError:
+    return UsageError(
+        "this push names no label, and the directory was never pulled or pushed as one",
+        next="jvs fs push SOURCE --label NAME (or --detach)",
+    )

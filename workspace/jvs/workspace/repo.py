@@ -1,0 +1,288 @@
+"""Repo: a store opened for work. The command line, the server and the Client all stand on it.
+
+The use-cases live in modules of their own (`push`, `pull`, `compare`, `inspection`, `doctor`); here is what they share,
+and the verbs that are one call deep. Nothing here prints, prompts, or reads the environment.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from jvs.castore.backend import Kind
+from jvs.castore.digest import Digest
+from jvs.castore.local.store import LocalStore
+from jvs.castore.manifest import LEAF
+from jvs.castore.names import split_path
+from jvs.castore.objects import ObjectStore
+from jvs.castore.settings import StoreSettings
+from jvs.errors import UnknownError, UsageError
+from jvs.labels import revisions
+from jvs.labels.model import Entry, Expect, LabelInfo
+from jvs.labels.store import Labels, wall_clock
+from jvs.workspace.results import (
+    DiffResult,
+    InitResult,
+    LabelMove,
+    PullResult,
+    PushResult,
+    StatsResult,
+    TreeResult,
+    VerifyResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jvs.workspace.progress import Progress
+
+FORMAT_VERSION = 1
+
+
+class Repo:
+    """An open store. Use as a context manager; safe for several threads, refuses use after fork."""
+
+    def __init__(self, store: LocalStore, actor: str) -> None:
+        self.store = store
+        self.actor = actor
+        self.objects = ObjectStore(store, store.settings)
+        self.labels = Labels(store, actor)
+
+    @staticmethod
+    def init(path: str, settings: StoreSettings) -> InitResult:
+        """Make a store at `path`; on an existing one nothing is changed and `created` is False."""
+        with LocalStore.create(path, settings) as store:
+            return InitResult(store.path, FORMAT_VERSION, store.created)
+
+    @classmethod
+    def open(cls, path: str, *, actor: str) -> Repo:
+        """Open the store at `path` (the store directory itself; `locate.find_store` finds it)."""
+        return cls(LocalStore.open(path), actor)
+
+    def close(self) -> None:
+        """Release the store; idempotent."""
+        self.store.close()
+
+    def __enter__(self) -> Repo:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- revisions -------------------------------------------------------------------------------------------------
+
+    def resolve(self, revision: str) -> revisions.Resolved:
+        """What a revision names; see `jvs.labels.revisions` for the grammar and for what it raises."""
+        parsed = revisions.parse(revision)
+        with self.store.read() as txn:
+            return revisions.resolve(txn, parsed, now_ms=wall_clock())
+
+    def resolve_expected(self, text: str) -> Expect:
+        """What `--expected TEXT` means now."""
+        parsed = revisions.parse_expected(text)
+        with self.store.read() as txn:
+            return revisions.resolve_expected(txn, parsed, now_ms=wall_clock())
+
+    def snapshot_of(self, resolved: revisions.Resolved) -> Digest:
+        """The snapshot a revision means, where `REV:PATH` is the directory at PATH as a snapshot of its own."""
+        digest = self.objects.subtree(resolved.ca_id, split_path(resolved.path or b""))
+        if self.objects.page(digest).tag == LEAF:
+            raise UnknownError(f"{digest.hex()[:12]} is a slice of a directory, not a snapshot")
+        return digest
+
+    def has_snapshot(self, root: Digest) -> bool:
+        """Whether the store holds the page `root`, and so (the index is closed) everything below it."""
+        return not self.store.missing(Kind.PAGE, (root,))
+
+    # -- directories -----------------------------------------------------------------------------------------------
+
+    @property
+    def cache_dir(self) -> str:
+        """Where bindings and stat indexes live: derived, may be deleted at any time."""
+        return os.path.join(self.store.path, "cache")
+
+    def push(
+        self,
+        source: str,
+        *,
+        label: str | None = None,
+        expected: str | None = None,
+        force: bool = False,
+        detach: bool = False,
+        message: str = "",
+        tags: Sequence[str] = (),
+        always: bool = False,
+        rehash: bool = False,
+        skip_unreadable: bool = False,
+        as_revision: bool = False,
+        progress: Progress | None = None,
+    ) -> PushResult:
+        """Snapshot a directory (or take a revision) and move a label to it; see `push.push`."""
+        from jvs.workspace import push
+
+        options = push.PushOptions(
+            label, expected, force, detach, message, tuple(tags), always, rehash, skip_unreadable
+        )
+        return push.push(self, source, options, as_revision=as_revision, progress=progress)
+
+    def pull(
+        self,
+        revision: str,
+        directory: str | None = None,
+        *,
+        autosave: bool = False,
+        discard: bool = False,
+        special_modes: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PullResult:
+        """Make a directory be a snapshot; without one, say what the revision is; see `pull.pull`."""
+        from jvs.workspace import pull
+
+        options = pull.PullOptions(autosave, discard, special_modes, dry_run)
+        return pull.pull(self, revision, directory, options, progress=progress)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def list_labels(self, glob: str | None) -> Iterator[LabelInfo]:
+        """Live labels whose names match a shell pattern (None: all), in order."""
+        prefix = "" if glob is None else glob[: min((glob.find(c) for c in "*?[" if c in glob), default=len(glob))]
+        for info in self.labels.list(prefix):
+            if glob is None or fnmatch.fnmatchcase(info.name, glob):
+                yield info
+
+    def log(self, label: str, limit: int | None) -> Iterator[Entry]:
+        """The newest `limit` reflog entries, newest first."""
+        return self.labels.log(label, limit)
+
+    def log_oldest_first(self, label: str, limit: int | None) -> Iterator[Entry]:
+        """The newest `limit` reflog entries, oldest first."""
+        return self.labels.log(label, limit, newest_first=False)
+
+    def tree(self, revision: str, depth: int | None = None) -> TreeResult:
+        """List `REV[:PATH]`; see `inspection.tree`."""
+        from jvs.workspace import inspection
+
+        return inspection.tree(self, revision, depth)
+
+    def cat(self, revision: str, byte_range: tuple[int | None, int | None] | None = None) -> Iterator[bytes]:
+        """The bytes of `REV:PATH`; see `inspection.cat`."""
+        from jvs.workspace import inspection
+
+        return inspection.cat(self, revision, byte_range)
+
+    def diff(self, a: str, b: str | None = None, *, renames: bool = True) -> DiffResult:
+        """What differs between two revisions; `b` may be a directory on disk; None: what the move that made `a`
+        changed. See `compare`."""
+        from jvs.workspace import compare
+
+        return compare.diff(self, a, b, renames=renames)
+
+    def patch(self, result: DiffResult) -> Iterator[str]:
+        """Unified diff text of a result of `diff`, line by line."""
+        from jvs.workspace import compare
+
+        return compare.patch(self, result)
+
+    def verify(self, revision: str | None = None, *, progress: Progress | None = None) -> VerifyResult:
+        """Read and check every byte of a snapshot (None: of everything in the store); see `checkup`."""
+        from jvs.workspace import checkup
+
+        return checkup.verify(self, revision, progress)
+
+    def stats(self, by: str | None = None) -> StatsResult:
+        """Logical and stored bytes; see `inspection.stats`."""
+        from jvs.workspace import inspection
+
+        return inspection.stats(self, by)
+
+    def snapshots(self) -> list[tuple[Digest, int]]:
+        """(CA id, time in ms) of every snapshot a live label's reflog names, each once, oldest first."""
+        first: dict[Digest, int] = {}
+        for info in self.labels.list():
+            for entry in self.labels.log(info.name, newest_first=False):
+                if entry.to is not None and entry.at_ms < first.get(entry.to, entry.at_ms + 1):
+                    first[entry.to] = entry.at_ms
+        return sorted(first.items(), key=lambda item: (item[1], item[0]))
+
+    # -- moving labels ---------------------------------------------------------------------------------------------
+
+    def set_label(self, name: str, revision: str, message: str = "") -> LabelMove:
+        """Create a label at a revision, or repoint it there; already there: nothing happens."""
+        resolved = self.resolve(revision)
+        ca_id = self.snapshot_of(resolved)
+        before = self.labels.get(name)
+        if before is not None and before.ca_id == ca_id:
+            return LabelMove(name, ca_id, before.generation, before.entry_id, "unchanged", ca_id)
+        entry = self.labels.compare_and_set(
+            name,
+            None if before is None else before.generation,
+            ca_id,
+            op="repoint",
+            message=message,
+            parents=resolved.parents,
+        )
+        return _moved(entry)
+
+    def delete_label(self, name: str, message: str = "") -> LabelMove:
+        """Delete a label; `undelete_label` brings it back until its entries leave the retention window."""
+        return _moved(self.labels.delete(name, message=message))
+
+    def undelete_label(self, name: str, message: str = "") -> LabelMove:
+        """Bring back the label deleted last under this name."""
+        return _moved(self.labels.undelete(name, message=message))
+
+    def rename_label(self, old: str, new: str, message: str = "") -> LabelMove:
+        """Give a label another name; its reflog goes with it."""
+        return _moved(self.labels.rename(old, new, message=message))
+
+    def delete_tag(self, tag: str, message: str = "") -> None:
+        """Take a tag from every entry that has it."""
+        self.labels.delete_tag(tag, message=message)
+
+    def reset(self, label: str, revision: str, *, allow_unlogged: bool = False, message: str = "") -> LabelMove:
+        """Move a label back to something in its own reflog (to anything in the store with `allow_unlogged`)."""
+        head = self.labels.require(label)
+        resolved = self.resolve(revision)
+        if resolved.path:
+            raise UsageError("a label is reset to a snapshot, not to a path in one", code="bad-revision")
+        target = resolved.ca_id if resolved.entry is None else resolved.entry.id
+        return _moved(
+            self.labels.reset(label, target, expect=head.generation, allow_unlogged=allow_unlogged, message=message)
+        )
+
+    def undo(self, label: str, message: str = "") -> LabelMove:
+        """Revert a label's newest move; undo of the undo redoes it."""
+        return _moved(self.labels.undo(label, message=message))
+
+    def remove(self, location: str, message: str = "", expected: str | None = None) -> PushResult:
+        """`fs rm LABEL:PATH`: a new snapshot without that path; see `edits`."""
+        from jvs.workspace import edits
+
+        return edits.remove(self, location, message, expected)
+
+    # -- figures ---------------------------------------------------------------------------------------------------
+
+    def disk_usage(self) -> dict[str, int]:
+        """Allocated bytes on disk of each part of the store; `cache` is derived and counted apart from the others."""
+        usage: dict[str, int] = {}
+        for name in ("packs", "index", "journal", "cache"):
+            usage[name] = _allocated(os.path.join(self.store.path, name))
+        return usage
+
+
+def _moved(entry: Entry) -> LabelMove:
+    return LabelMove(entry.label, entry.to, entry.generation, entry.id, entry.op, entry.from_)
+
+
+def _allocated(path: str) -> int:
+    """Bytes allocated to a file, or to all files below a directory."""
+    try:
+        if not os.path.isdir(path):
+            return os.lstat(path).st_blocks * 512
+        with os.scandir(path) as entries:
+            return sum(_allocated(entry.path) for entry in entries)
+    except FileNotFoundError:  # went away meanwhile
+        return 0
