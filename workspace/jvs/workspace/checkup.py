@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jvs.castore import verify as verification
 from jvs.castore.digest import Digest
-from jvs.castore.local.verify import verify_store
+from jvs.castore.local.verify import Finding, verify_store
 from jvs.errors import IntegrityError
 from jvs.labels.verify import verify_labels
 from jvs.workspace.results import Damage, VerifyResult
@@ -40,16 +40,18 @@ def verify(repo: Repo, revision: str | None, progress: Progress | None) -> Verif
         meter = _Meter(progress, repo.objects.tree(root).bytes)
         checked = verification.verify_snapshot(repo.objects, root, meter.tick)
         return VerifyResult(checked.objects, checked.bytes, _damages(checked.faults))
+    found = list(verify_store(repo.store, objects=False))
+    damaged = [_of_store(finding) for finding in found]
+    if any(finding.kind == "index" for finding in found):
+        return VerifyResult(0, 0, tuple(damaged))  # to read on through a damaged index could end this process
     checked = verification.verify_all(repo.objects, _Meter(progress, None).tick)
-    damaged = list(_damages(_with_paths(repo, checked.faults)))
-    known = {item.digest for item in damaged}
-    damaged += [
-        Damage(None if finding.path is None else finding.path.encode(), finding.digest, finding.reason)
-        for finding in verify_store(repo.store)
-        if finding.digest is None or finding.digest not in known
-    ]
-    damaged += _label_faults(repo)
+    damaged += _damages(_with_paths(repo, checked.faults))
+    damaged += label_faults(repo)
     return VerifyResult(checked.objects, checked.bytes, tuple(damaged))
+
+
+def _of_store(finding: Finding) -> Damage:
+    return Damage(None if finding.path is None else finding.path.encode(), finding.digest, finding.reason)
 
 
 def _damages(faults: Iterable[verification.Fault]) -> tuple[Damage, ...]:
@@ -78,7 +80,8 @@ def _roots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
     yield from ((ca_id.hex()[:12].encode(), ca_id) for ca_id, _at in repo.snapshots() if ca_id not in seen)
 
 
-def _label_faults(repo: Repo) -> list[Damage]:
+def label_faults(repo: Repo) -> list[Damage]:
+    """What is wrong with the labels: sums of their tables, entry ids, chains, heads."""
     faults: list[Damage] = []
     try:
         with repo.store.read() as txn:
