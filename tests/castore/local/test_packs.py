@@ -54,7 +54,9 @@ def test_sessions_one_after_another_share_a_pack(store: LocalStore) -> None:
     assert len(packs(store)) == 1
     (row,) = rows(store).values()
     assert row.state == PackRow.OPEN
-    assert row.committed_end == os.stat(pack_path(store.packs_path, bytes.fromhex(packs(store)[0][:-5]))).st_size
+    assert (
+        row.committed_end == os.stat(pack_path(store.packs_path, bytes.fromhex(packs(store)[0][:-5]))).st_size
+    )
     assert row.live_bytes == row.committed_end - PACK_HEADER
     check_whole(store, done)
 

@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import Final, NamedTuple
 
 from jvs.castore import records
@@ -25,7 +26,7 @@ from jvs.errors import IntegrityError
 MAGIC: Final = b"jvsJ"
 FRAME: Final = struct.Struct(">4sIQ8s")
 SYNC_SECONDS: Final = 1.0
-"""How late the journal file may be synced after a commit."""
+"""How late the journal file may be synced, by a commit that comes after."""
 _MAX_FRAME: Final = records.MAX_RECORD + 1024
 _SEARCH: Final = 1 << 20
 _HEAD: Final = struct.Struct(">QQQ32s")
@@ -83,9 +84,8 @@ class JournalFile:
         self._committed = committed
         self._on_failure = on_failure
         self._unsynced = 0
+        self._unsynced_since = 0.0
         self._syncing = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     def size(self) -> int:
         """Bytes in the file."""
@@ -107,14 +107,15 @@ class JournalFile:
             raise IntegrityError("the journal could not be written whole", code="journal-damaged")
 
     def appended(self, seq: int) -> None:
-        """Records below `seq` are committed: sync the file within a second, or at `close`."""
-        self._unsynced = seq
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._sync_late, name="jvs-journal", daemon=True)
-            self._thread.start()
+        """Records below `seq` are committed. Syncs the file when the oldest of them waits for a second already.
 
-    def _sync_late(self) -> None:
-        while not self._stop.wait(SYNC_SECONDS):
+        Nothing depends on when that is (until then the index has the same records), so no thread watches the clock.
+        """
+        now = monotonic()
+        if not self._unsynced:
+            self._unsynced_since = now
+        self._unsynced = seq
+        if now - self._unsynced_since >= SYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
@@ -130,14 +131,12 @@ class JournalFile:
                 self._unsynced = 0
                 self._on_failure(f"syncing the journal: {exc.strerror}")
                 return
+            self._unsynced_since = monotonic()
             if self._unsynced == seq:
                 self._unsynced = 0
 
     def close(self) -> None:
         """Sync and close."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
         self.sync()
         self._file.close()
 

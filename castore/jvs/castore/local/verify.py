@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jvs.castore.backend import Kind
 from jvs.castore.digest import Digest
-from jvs.castore.local.env import probe
+from jvs.castore.local import env
 from jvs.castore.local.pack import PACK_HEADER, pack_header, pack_path, record_length
 from jvs.castore.local.store import LocalStore
 from jvs.castore.local.tables import PACKS, PackRow
@@ -55,9 +55,9 @@ def _verify_index(store: LocalStore) -> Iterator[Finding]:
     # While this transaction lasts LMDB reuses no page of what it sees or of what is committed later, so the child
     # looks at a tree that holds still. Only a commit in the very moment it begins can mislead it: it looks twice.
     with store.read():
-        found = probe(store.index_path)
+        found = env.probe(store.index_path)
         if found:
-            found = probe(store.index_path)
+            found = env.probe(store.index_path)
         for reason in found:
             yield Finding("index", None, "index/data.mdb", reason)
 
