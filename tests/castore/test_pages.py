@@ -727,33 +727,38 @@ def test_one_index_page_has_no_other_above_it(monkeypatch: pytest.MonkeyPatch) -
         list(iter_entries(store.read, root))
 
 
-def test_only_the_last_leaf_of_all_may_end_without_a_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the last one of an index page that is itself cut where it should be."""
+def test_only_the_last_page_of_all_may_end_without_a_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the last one of an index page that is itself cut where it should be; leaves, and index pages likewise."""
     with small_pages():
-        monkeypatch.setattr(pages, "is_boundary", lambda name, level=0: (b"x" if level else b"0") in name)
+        monkeypatch.setattr(pages, "is_boundary", lambda name, level=0: b"0xy"[level] in name)
         store = Pages()
 
-        def leaves(*names: bytes) -> Child:
-            rows = []
-            for name in names:
-                data = encode_entries(LEAF, links([name]))
-                store.put(data)
-                rows.append(child_of(decode_page(data), data))
-            data = encode_index(1, rows)
+        def put(data: bytes) -> Child:
             store.put(data)
             return child_of(decode_page(data), data)
 
-        def root(end: bytes) -> Digest:
+        def leaves(*names: bytes) -> Child:
+            return put(encode_index(1, [put(encode_entries(LEAF, links([name]))) for name in names]))
+
+        def two_levels(end: bytes) -> Digest:
             return store.put(encode_index(2, [leaves(b"a0", b"b0", end), leaves(b"d0", b"e0", b"f")]))
 
-        good, bad = root(b"c0x"), root(b"cx")
-        assert len(list(iter_entries(store.read, good))) == 6
-        assert find(store.read, good, b"f") is not None
-        assert len(list(diff_entries(store.read, good, None))) == 6
-        for use in (
-            lambda: list(iter_entries(store.read, bad)),
-            lambda: find(store.read, bad, b"cx"),
-            lambda: list(diff_entries(store.read, good, bad)),
+        def three_levels(end: bytes) -> Digest:
+            left = [leaves(b"a0", b"a0x"), leaves(b"b0", b"b0x"), leaves(b"c0", end)]
+            right = [leaves(b"d0", b"d0x"), leaves(b"e0", b"f")]
+            return store.put(encode_index(3, [put(encode_index(2, left)), put(encode_index(2, right))]))
+
+        for good, bad, name in (
+            (two_levels(b"c0x"), two_levels(b"cx"), b"cx"),
+            (three_levels(b"c0xy"), three_levels(b"c0y"), b"c0y"),
         ):
-            with pytest.raises(ManifestError, match="cut"):
-                use()
+            assert list(iter_entries(store.read, good))[-1].name == b"f"
+            assert find(store.read, good, b"f") is not None
+            assert list(diff_entries(store.read, good, None))[-1][0] == b"f"
+            for use in (
+                lambda bad=bad: list(iter_entries(store.read, bad)),
+                lambda bad=bad, name=name: find(store.read, bad, name),
+                lambda good=good, bad=bad: list(diff_entries(store.read, good, bad)),
+            ):
+                with pytest.raises(ManifestError, match="cut"):
+                    use()
