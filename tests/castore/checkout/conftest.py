@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,18 @@ from tests.castore.checkout.trees import Worktree, new_store
 def objects() -> ObjectStore:
     """An empty store in memory, with small chunks."""
     return new_store()
+
+
+@pytest.fixture
+def common_tmp() -> Iterator[Path]:
+    """A temporary directory that an ordinary user can reach too (pytest closes its own to others now and then)."""
+    path = Path(tempfile.mkdtemp(prefix="jvs-test-"))
+    path.chmod(0o755)
+    yield path
+    for directory in path.rglob("*"):
+        if directory.is_dir() and not directory.is_symlink():
+            directory.chmod(0o755)
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from jvs.castore.objects import ObjectStore
 from jvs.castore.settings import StoreSettings
 from jvs.castore.treewriter import TreeWriter
 
+NOBODY = 65534
 SETTINGS = StoreSettings(chunk_min=1 << 10, chunk_avg=4 << 10, chunk_max=16 << 10, inline_limit=2 << 10)
 """Small sizes, so that files of a few kilobytes have chunks and recipes."""
 
@@ -131,3 +134,26 @@ class Worktree:
     def bind(self, bound: Binding) -> None:
         """Record a binding."""
         binding.save(str(self.cache), str(self.path), bound)
+
+
+def run_as_nobody(below: Path, work: Callable[[], None]) -> None:
+    """Call `work` in a child process as an ordinary user, who owns everything below `below` (`common_tmp`) by then.
+
+    A forked child: what is at work here has no threads and no store on disk. Its failure is raised here.
+    """
+    for path in (below, *below.rglob("*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, "the child failed; what it printed says why"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.plan import OTHER, Old, Removal, content_of
+from jvs.castore.ingest.walk import FileClock, row_of, trusted_row
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Symlink
 from jvs.castore.names import display
 from jvs.errors import UnsavedChangesError
@@ -45,6 +46,7 @@ class Changer:
     def __init__(self, directories: disk.Directories, names: TemporaryNames) -> None:
         self._directories = directories
         self._names = names
+        self._clock = FileClock()
 
     def remove(self, removals: list[Removal]) -> Iterator[bytes]:
         """Remove all of them, what is in a directory before the directory; yields each path when it is gone."""
@@ -146,7 +148,11 @@ class Changer:
             os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
             after = os.stat(aside, dir_fd=parent, follow_symlinks=False)
             # renaming sets the ctime, so that one tells nothing
-            if _identity(before) != _identity(after) or _identity(os.fstat(fd)) != _identity(before):
+            same = _identity(before) == _identity(after)
+            row = row_of(os.fsdecode(name), before)
+            if same and trusted_row(row, self._clock.settled_before(parent, [row])) != row:
+                same = (FILE, disk.hash_open(fd)) in saved  # so young that it may have changed without a new time
+            if not same:
                 self._put_back(path, aside, name, parent)
         finally:
             os.close(fd)

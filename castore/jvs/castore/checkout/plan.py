@@ -23,7 +23,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import Rules
 from jvs.castore.ingest.statindex import Record, Slot, StatIndex, pack_rows, unpack_rows
 from jvs.castore.ingest.walk import Listing, Row, list_directory, row_of
-from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Entry
+from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Directory, Entry, Symlink
 from jvs.castore.names import is_control_name
 from jvs.castore.objects import ObjectStore
 
@@ -335,9 +335,8 @@ class Planner:
         target = side.target
         bits = mode & 0o7777
         right = target is not None and target[1] == DIRECTORY and bits == self._rule.of(target)
-        known = side.base is not None and side.base[1] == DIRECTORY
-        known = known or (side.pending is not None and side.pending[1] == DIRECTORY)
-        if not right and not self._mode_known(path, bits, side) and (known or target is not None):
+        in_trees = any(isinstance(entry, Directory) for entry in (side.base, side.pending, target))
+        if in_trees and not right and not self._mode_known(path, bits, side):
             self._unsaved(path)
         if right:
             self.plan.unchanged += 1
@@ -412,9 +411,9 @@ class Planner:
     def _mode_known(self, path: bytes, bits: int, side: _Side) -> bool:
         """Whether permission bits are as a pull or push left them."""
         for entry in (side.base, side.pending):
-            if entry is None or entry[1] == SYMLINK:
+            if entry is None or isinstance(entry, Symlink):
                 continue
-            mode = entry[2]
+            mode = entry.mode
             if bits in (mode, self._rule.of(entry)) or self._unapplied.get(path) == (bits, mode):
                 return True
             if self._pending is not None and entry[1] == DIRECTORY and bits == self._rule.of(entry) | 0o700:
