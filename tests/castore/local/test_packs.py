@@ -147,10 +147,11 @@ def test_leavings_of_a_dead_writer_are_cut_off(store: LocalStore) -> None:
     root = driver.push(store, 1)
     (name,) = packs(store)
     with open(os.path.join(store.packs_path, name), "ab") as file:
-        file.write(b"never published")
+        file.write(b"never published" * 1000)
     second = driver.push(store, 2)
     check_whole(store, {1: root, 2: second})
     assert packs(store) == [name]
+    assert os.stat(os.path.join(store.packs_path, name)).st_size == rows(store)[name].committed_end
 
 
 def test_nothing_is_cut_when_the_index_went_back(store: LocalStore) -> None:

@@ -12,7 +12,6 @@ are. `users` holds `open BOOT` while somebody is in, and `clean INODE SIZE MTIME
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import struct
 import sys
@@ -23,6 +22,7 @@ from typing import Final
 
 import lmdb
 
+from jvs.castore.children import python_command
 from jvs.castore.local.descriptors import Descriptor, sync_directory
 from jvs.castore.local.failures import lmdb_error, os_error
 from jvs.errors import IndexDamagedError, LockedError, StoreError
@@ -295,12 +295,7 @@ def probe(path: str, *, quick: bool = False) -> list[str]:
     """
     import subprocess  # 5 ms that only an unclean end costs
 
-    # The child imports what this process would, however its path came to be.
-    start = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-        "from jvs.castore.local.probe import main; main()"
-    )
-    command = [sys.executable, "-c", start, json.dumps(sys.path), *(["--quick"] if quick else []), path]
+    command = python_command("jvs.castore.local.probe", *(["--quick"] if quick else []), path)
     try:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as exc:

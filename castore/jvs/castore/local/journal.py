@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -92,19 +93,16 @@ class JournalFile:
         return os.fstat(self._file.fd).st_size
 
     def append(self, frames: bytes) -> None:
-        """Append frames with one write; what a short write left behind is removed. Raises JvsError."""
+        """Append frames with one write; when that fails nothing is appended. Raises JvsError."""
         before = self.size()
         try:
             written = os.write(self._file.fd, frames)
-            if written < len(frames):
-                os.ftruncate(self._file.fd, before)
-                # The second write of a device that is full says why the first one was short.
-                written = os.write(self._file.fd, frames)
+            while written < len(frames):  # the device is all but full: the next write says so
+                written += os.write(self._file.fd, frames[written:])
         except OSError as exc:
+            with suppress(OSError):  # what is left is cut off by the next writer
+                os.ftruncate(self._file.fd, before)
             raise os_error(exc, "writing the journal") from exc
-        if written < len(frames):
-            os.ftruncate(self._file.fd, before)
-            raise IntegrityError("the journal could not be written whole", code="journal-damaged")
 
     def appended(self, seq: int) -> None:
         """Records below `seq` are committed. Syncs the file when the oldest of them waits for a second already.
