@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # After every case, so that an interrupted run keeps what it has.
         written = write_report(results, out)
     for title, target, verdict, jvs, other, ratio in target_rows(results):
-        if verdict != "not measured":
+        if mode != "smoke" and verdict != "not measured":
             _say(f"{verdict.strip('*'):7} {title:50} {target:42} {jvs:>10} {other:>18} {ratio:>8}")
     if trees.keys() & results.cases.keys() and "results.svg" not in {path.name for path in written}:
         _say("no plot: matplotlib is not installed")

@@ -15,7 +15,7 @@ from datasets import edit_files, make_small, small_file_path
 from measure import Cost, folder_bytes, run_command
 from report import describe_machine, table
 from tools import Jvs
-from volume import GIB, Ground, Yard, can_mount, sync_filesystem, warm
+from volume import GIB, SETTLE_SECONDS, Ground, Yard, can_mount, sync_filesystem, warm
 
 SIZES = (10_000, 100_000, 1_000_000)
 _MEAN_BYTES = 1000
@@ -42,6 +42,7 @@ def _work(ground: Ground, files: int) -> Iterator[tuple[str, Cost]]:
     yield "`pull` into a new directory", run("pull", "main", str(target))
     edit_files(source, files)
     warm(source)
+    time.sleep(SETTLE_SECONDS)  # else the pull into the same directory would read again all that it has just written
     yield "`push`, 10 files edited", push()
     yield "`pull`, 10 files differ", run("pull", "main", str(target))
     readings: Sequence[tuple[str, tuple[str, ...]]] = (

@@ -24,7 +24,8 @@ from types import FrameType
 from typing import TypeVar
 
 GIB = 1024**3
-_SETTLE_SECONDS = 2.5
+SETTLE_SECONDS = 2.5
+"""After this long a stat index may trust a file's times again."""
 T = TypeVar("T")
 
 
@@ -168,7 +169,7 @@ class Yard:
             folder.mkdir()
         warm(ground.source)
         sync_filesystem(ground.source)
-        time.sleep(max(0.0, self._made_at + _SETTLE_SECONDS - time.time()))
+        time.sleep(max(0.0, self._made_at + SETTLE_SECONDS - time.time()))
         return ground
 
 
