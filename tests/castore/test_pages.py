@@ -727,6 +727,22 @@ def test_one_index_page_has_no_other_above_it(monkeypatch: pytest.MonkeyPatch) -
         list(iter_entries(store.read, root))
 
 
+def test_a_root_is_cut_where_the_rule_puts_it() -> None:
+    """257 rows and more in one index page, a boundary of its level among them: two pages by the rule."""
+    plain = [name for name in plain_names(400) if not is_boundary(name, 1)]
+    end = boundary_names(1, b"nn", level=1)[0]
+    store = Pages()
+
+    def root(names: Iterable[bytes]) -> Digest:
+        return store.put(encode_index(1, [Child(name, file_digest(name), 2, 2, 0) for name in sorted(names)]))
+
+    assert len(pages.read_root(store.read, root(plain[:300])).children) == 300
+    assert len(pages.read_root(store.read, root([*plain[:254], end, b"z"])).children) == 256
+    assert len(pages.read_root(store.read, root([*plain[:256], end])).children) == 257
+    with pytest.raises(ManifestError, match="rule"):
+        pages.read_root(store.read, root([*plain[:256], end, b"z"]))
+
+
 def test_only_the_last_page_of_all_may_end_without_a_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the last one of an index page that is itself cut where it should be; leaves, and index pages likewise."""
     with small_pages():

@@ -169,10 +169,12 @@ def _index_runs(rows: Sequence[Child], level: int) -> Iterator[Sequence[Child]]:
 
 
 def read_root(read: PageReader, digest: Digest) -> Page:
-    """The root page of a directory; raises ManifestError when it is a page that stands in the middle of one."""
+    """The root page of a directory; raises ManifestError when it can only stand in the middle of one."""
     page = read(digest)
     if page.tag == LEAF or (page.tag == INDEX and page.totals[0] <= MAX_SINGLE):
         raise ManifestError(f"the page {digest.hex()} is not the root of a directory")
+    if len(page.children) > MAX_SINGLE and _cut_inside([row.last for row in page.children], page.level):
+        raise ManifestError(f"the root page {digest.hex()} of a directory is not cut where the rule puts it")
     return page
 
 
@@ -191,11 +193,19 @@ def check_child(previous_last: bytes, row: Child, page: Page, level: int, *, is_
     if not good or page.last != row.last or page.totals != (row.own, row.entries, row.bytes):
         raise ManifestError(f"a page under an index does not match its row {row.last!r}")
     below = level - 1
-    minimum = MIN_INDEX if below else 1
-    inner = any(is_boundary(name, below) for name in names[minimum - 1 : -1])
-    ended = len(names) == MAX_RUN or (len(names) >= minimum and is_boundary(names[-1], below))
-    if inner or not (ended or is_last):
+    ended = len(names) == MAX_RUN or (len(names) >= _shortest(below) and is_boundary(names[-1], below))
+    if _cut_inside(names, below) or not (ended or is_last):
         raise ManifestError(f"a page under an index is not cut where the rule puts it, at {row.last!r}")
+
+
+def _shortest(level: int) -> int:
+    """Fewest rows of a page of `level` that are cut at a boundary."""
+    return MIN_INDEX if level else 1
+
+
+def _cut_inside(names: Sequence[bytes], level: int) -> bool:
+    """Whether the rule cuts a page of `level` with these (last) names before its end."""
+    return any(is_boundary(name, level) for name in names[_shortest(level) - 1 : -1])
 
 
 def leaf_rows(read: PageReader, root: Page) -> Iterator[tuple[bytes, Child]]:
