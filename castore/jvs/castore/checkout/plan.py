@@ -224,7 +224,7 @@ class Planner:
                 pending = before if frame.pending is not None else None
                 changes[os.fsdecode(name)] = _Side(before, pending, after, page)
             self._mark(frame.path)
-        self.plan.unchanged += len(listing.rows) - len(changes)
+        self.plan.unchanged += sum(row[0] not in changes for row in listing.rows)
         for name_text, slot in slots.items():
             if slot is not None and name_text not in changes:
                 path = disk.join(frame.path, os.fsencode(name_text))
