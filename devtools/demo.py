@@ -65,7 +65,7 @@ def edit(library: Path) -> None:
     (library / "antigravity.py").unlink()
     shutil.rmtree(library / "wsgiref")
     (library / "heapq.py").rename(library / "priority_queue.py")
-    (library / "timeit.py").chmod(0o755)
+    (library / "shlex.py").chmod(0o755)
 
 
 def jvs(where: Path, *arguments: str) -> None:

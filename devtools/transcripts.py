@@ -12,7 +12,8 @@ PATH.  Three kinds of block are run:
 ```python    a script, which must succeed; what it prints is not compared.
 <!-- setup   (an HTML comment, not shown to readers) a shell script that makes the files the session needs.
 
-Ids, times, durations and sizes differ from run to run: `normalised` says what counts as the same.
+Ids, times, durations and sizes differ from run to run: `normalised` says what counts as the same.  In what a
+command prints, the session's own directory reads `/data`.
 """
 
 from __future__ import annotations
@@ -110,8 +111,7 @@ def _environment(home: Path) -> dict[str, str]:
     return kept | {
         "PATH": f"{commands}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(home),
-        "USER": "ada",
-        "LOGNAME": "ada",
+        "JVS_ACTOR": "ada@laptop",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "NO_COLOR": "1",
@@ -123,7 +123,7 @@ def run(page: str) -> Iterator[Outcome]:
     """Run the steps of a page's text, one after another, in one new directory; give their outcomes."""
     with tempfile.TemporaryDirectory(prefix="jvs-page-") as scratch:
         home = Path(scratch, "home")
-        work = Path(scratch, "work")
+        work = Path(scratch, "work").resolve()
         state = Path(scratch, "cwd")
         home.mkdir()
         work.mkdir()
@@ -145,7 +145,8 @@ def run(page: str) -> Iterator[Outcome]:
                 timeout=TIMEOUT_SECONDS,
                 check=False,
             )
-            yield Outcome(step, done.returncode, done.stdout.decode("utf-8", "replace"))
+            output = done.stdout.decode("utf-8", "replace").replace(str(work), "/data")
+            yield Outcome(step, done.returncode, output)
 
 
 def faults(page: str) -> list[str]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from devtools.transcripts import faults
+from jvs.cli.main import cli
+from jvs.cli.ui import Ui
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    str(page.relative_to(ROOT))
-    for pattern in ("*.md", "docs/**/*.md", "*/README.md")
-    for page in ROOT.glob(pattern)
-    if not page.relative_to(ROOT).parts[0].startswith(".")
+    {
+        str(page.relative_to(ROOT))
+        for pattern in ("*.md", "docs/**/*.md", "*/README.md")
+        for page in ROOT.glob(pattern)
+        if not page.relative_to(ROOT).parts[0].startswith(".")
+    }
 )
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # The kinds of block a page may have: those that devtools/transcripts.py runs, those looked at below, and data.
@@ -34,21 +40,53 @@ def test_every_block_says_what_it_is(page: str) -> None:
     assert {block[1] for block in FENCED.finditer((ROOT / page).read_text())} <= KINDS
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_set_up_commands_exist(page: str) -> None:
-    """`sh` blocks set up a machine, so they are not run here: but their jobs and names must be real ones.
+def parse(words: list[str]) -> None:
+    """Parse a jvs command line as jvs does, without running it; a click.UsageError when it is malformed."""
+    command: click.Command = cli
+    context = cli.make_context("jvs", words, obj=Ui(words))
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None
+        command, context = found, found.make_context(name, rest, parent=context)
 
-    What pipx and `uv tool` do with the wheel is done in test_wheel.py.
+
+@pytest.mark.parametrize("line", ["nonsense", "fs nonsense", "fs ls --nonsense", "fs log a b c"])
+def test_a_malformed_example_would_be_found(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        parse(line.split())
+
+
+def calls(line: str) -> list[list[str]]:
+    """The commands of a line of shell, as words: those of a pipe or a list apart, without comments."""
+    parts = re.split(r"[|;&>)]|\$\(", line)
+    return [words for part in parts if (words := shlex.split(part.replace('"', " ") if part.count('"') % 2 else part))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_are_well_formed(page: str) -> None:
+    """`sh` blocks are examples, or set up a machine.  They are not run, but every line is looked at.
+
+    jvs parses its own; jobs of the Makefile exist; what is installed is what test_wheel.py installs.
     """
-    for block in FENCED.finditer((ROOT / page).read_text()):
-        for line in block[2].splitlines() if block[1] == "sh" else []:
-            words = line.partition("#")[0].split()
-            if words[:1] == ["make"]:
+    lines = [
+        line
+        for block in FENCED.finditer((ROOT / page).read_text())
+        if block[1] == "sh"
+        for line in block[2].splitlines()
+    ]
+    for line in lines:
+        code = re.sub(r"(^|\s)#.*", "", line)
+        for words in calls(code):
+            if words[0] == "jvs":
+                parse(words[1:])
+            elif words[0] == "make":
                 subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
-            elif words:
-                known = (["pipx", "install"], ["uv", "tool", "install"], ["git", "clone"], ["cd", "jvs"])
-                assert any(words[: len(start)] == start for start in known), line
-                assert "install" not in words or words[-1] in ("jvs-fs", "."), line
+            elif "install" in words:
+                assert " ".join(words[:-1]) in ("pipx install", "uv tool install"), line
+                assert words[-1] in ("jvs-fs", "."), line
+        assert not code.strip() or any(word in code for word in ("jvs", "make", "install")), (
+            f"looked at by nobody: {line}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES)

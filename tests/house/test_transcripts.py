@@ -40,6 +40,10 @@ def test_a_page_is_one_session_in_one_directory() -> None:
     assert faults(text) == []
 
 
+def test_the_directory_of_the_session_has_one_name_in_every_run() -> None:
+    assert faults(page("$ mkdir below; cd below; pwd -P", "/data/below")) == []
+
+
 def test_text_before_the_first_command_is_refused() -> None:
     with pytest.raises(ValueError, match="console block"):
         faults(page("echo one"))
