@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,20 @@ def test_sparse_files_stay_sparse(objects: ObjectStore, tree: Worktree, tmp_path
     tree.pull(snapshot(objects, tmp_path / "source"))
     assert describe(tree.path) == describe(tmp_path / "source")
     assert (tree.path / "sparse").stat().st_blocks * 512 < 4 << 20
+
+
+@pytest.mark.parametrize("age", [0.0, 2.5])
+def test_what_is_left_alone_is_counted_alike(age: float, objects: ObjectStore, tree: Worktree, tmp_path: Path) -> None:
+    """Files older than two seconds are believed by the stat index and take a short cut; the count must not tell."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("kept", "also kept"):
+        (source / name).write_text(name)
+    smaller = snapshot(objects, source)
+    (source / "added").write_text("added")
+    larger = snapshot(objects, source)
+    tree.pull(smaller)
+    time.sleep(age)
+    tree.pull(smaller)
+    result = tree.pull(larger)
+    assert (result.written, result.unchanged) == (1, 2)
