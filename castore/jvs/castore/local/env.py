@@ -14,9 +14,8 @@ from __future__ import annotations
 import atexit
 import os
 import struct
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -32,7 +31,12 @@ _MIN_MAP: Final = 1 << 28
 MAX_READERS: Final = 4096
 QUICK_ABOVE: Final = 64 << 20
 """An index larger than this is walked only in part when nothing but a process died."""
-_META: Final = struct.Struct("=QHHIIIQQ48s48sQQ")
+_META: Final = struct.Struct("=QHHIIIQQ" + 2 * "IHHQQQQQ" + "QQ")
+"""A meta page: page header; magic, version, address, map size; the free list's tree and the main tree; last page,
+transaction. (A tree: page size or 0, flags, depth, branch, leaf and overflow pages, entries, root.)"""
+_INTEGER_KEYS: Final = 0x08
+_NO_PAGE: Final = (1 << 64) - 1
+_PAGE_SIZES: Final = frozenset(1 << shift for shift in range(9, 17))
 _META_FLAG: Final = 0x08
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
@@ -265,27 +269,37 @@ def open_index(path: str, *, readonly: bool) -> lmdb.Environment:
 def short_of(path: str) -> str | None:
     """What is wrong with the size of the index file, judged by its meta pages without mapping it; None when nothing.
 
-    To be called only while this process has no environment open there: closing the file drops LMDB's locks.
-    Raises IndexDamagedError when there is no index to be judged.
+    To be called only while this process has no environment open there: closing the file could drop LMDB's locks.
+    Raises IndexDamagedError when its meta pages are impossible.
     """
-    needed, page = 0, 0
+    needed, page, newest = 0, 0, -1
     with open(os.path.join(path, "data.mdb"), "rb", buffering=0) as file:
-        newest = -1
         for place in (0, 1):
             raw = os.pread(file.fileno(), _META.size, place * page)
             if len(raw) < _META.size:
-                raise IndexDamagedError("the index file is too short to be one")
-            _, _, flags, _, magic, version, _, _, free, _, last, txn_id = _META.unpack(raw)
-            if magic != _MAGIC or version != _VERSION or not flags & _META_FLAG:
-                raise IndexDamagedError("the index file is damaged: a meta page is not one")
-            if place == 0:
-                page = int.from_bytes(free[:4], sys.byteorder)
-                if page not in (1 << shift for shift in range(9, 17)):
-                    raise IndexDamagedError("the index file is damaged: impossible page size")
+                raise IndexDamagedError("the index is damaged: its file is too short to be one")
+            meta = _META.unpack(raw)
+            flags, magic, version, last, txn_id = meta[2], meta[4], meta[5], meta[24], meta[25]
+            (page, *free), main = meta[8:16], meta[16:24]
+            sound = magic == _MAGIC and version == _VERSION and flags & _META_FLAG and page in _PAGE_SIZES
+            if not (sound and _is_possible(free, _INTEGER_KEYS, last) and _is_possible(main[1:], 0, last)):
+                raise IndexDamagedError("the index is damaged: a meta page holds what cannot be")
             if txn_id > newest:
                 newest, needed = txn_id, (last + 1) * page
         size = os.fstat(file.fileno()).st_size
     return None if size >= needed else f"the index file has {size} bytes where its meta page says {needed}"
+
+
+def _is_possible(tree: Sequence[int], flags: int, last: int) -> bool:
+    """Whether a meta page's record of a tree (flags, depth, three page counts, entries, root) can be one."""
+    found, depth, branches, leaves, overflow, entries, root = tree
+    if found != flags:
+        return False
+    if root == _NO_PAGE:
+        return not (depth or branches or leaves or overflow or entries)
+    return (
+        1 < root <= last and 0 < depth < 32 and branches + leaves + overflow <= last and 0 < leaves <= entries
+    )
 
 
 def probe(path: str, *, quick: bool = False) -> list[str]:
