@@ -1,8 +1,9 @@
 """Putting staged content in place, and taking away what is to go: the only part that touches what is visible.
 
-Bytes are never dropped unless they are known to be in the store: what is to go is opened, hashed and compared at that
-moment, renamed aside, looked at again, and only then unlinked. What comes never takes a name from something that has
-it. So whatever another program does meanwhile, its bytes are still there, and the checkout stops.
+Bytes are never dropped unless they are known to be in the store: what is to go is opened, renamed aside, hashed and
+compared at that moment (whatever the stat index said), looked at again, and only then unlinked. What comes never takes
+a name from something that has it. So whatever another program does meanwhile, its bytes are still there, and the
+checkout stops. The one exception no program can close: one that has the old file open goes on writing into it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias
 
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.plan import OTHER, Old, Removal, content_of
-from jvs.castore.ingest.walk import FileClock, row_of, trusted_row
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Symlink
 from jvs.castore.names import display
 from jvs.errors import UnsavedChangesError
 
 ASIDE = b"-old"
 """End of the temporary name of something renamed aside whose bytes are in the store, or else must be kept."""
+
+
+_Saved: TypeAlias = Collection[tuple[int, bytes] | None]
 
 
 class TemporaryNames:
@@ -46,7 +50,6 @@ class Changer:
     def __init__(self, directories: disk.Directories, names: TemporaryNames) -> None:
         self._directories = directories
         self._names = names
-        self._clock = FileClock()
 
     def remove(self, removals: list[Removal]) -> Iterator[bytes]:
         """Remove all of them, what is in a directory before the directory; yields each path when it is gone."""
@@ -118,41 +121,28 @@ class Changer:
             self._set_file_aside(path, name, parent, saved, aside)
         return aside
 
-    def _set_link_aside(
-        self, path: bytes, name: bytes, parent: int, saved: Collection[tuple[int, bytes] | None], aside: bytes
-    ) -> None:
-        try:
-            if (SYMLINK, os.readlink(name, dir_fd=parent)) not in saved:
-                raise changed(path)
-        except OSError:  # something else by now, or gone
-            raise changed(path) from None
+    def _set_link_aside(self, path: bytes, name: bytes, parent: int, saved: _Saved, aside: bytes) -> None:
         os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
         try:
             same = (SYMLINK, os.readlink(aside, dir_fd=parent)) in saved
-        except OSError:
+        except OSError:  # something else by now
             same = False
         if not same:
             self._put_back(path, aside, name, parent)
 
-    def _set_file_aside(
-        self, path: bytes, name: bytes, parent: int, saved: Collection[tuple[int, bytes] | None], aside: bytes
-    ) -> None:
+    def _set_file_aside(self, path: bytes, name: bytes, parent: int, saved: _Saved, aside: bytes) -> None:
+        """Hashed under its new name, where nobody who does not have it open already can change it any more."""
         try:
             fd = disk.open_old(name, parent)
         except OSError:  # unreadable, something else by now, or gone
             raise changed(path) from None
         try:
-            before = os.fstat(fd)
-            if (FILE, disk.hash_open(fd)) not in saved:
-                raise changed(path)
             os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
-            after = os.stat(aside, dir_fd=parent, follow_symlinks=False)
-            # renaming sets the ctime, so that one tells nothing
-            same = _identity(before) == _identity(after)
-            row = row_of(os.fsdecode(name), before)
-            if same and trusted_row(row, self._clock.settled_before(parent, [row])) != row:
-                same = (FILE, disk.hash_open(fd)) in saved  # so young that it may have changed without a new time
-            if not same:
+            before = os.fstat(fd)
+            same = os.path.samestat(before, os.stat(aside, dir_fd=parent, follow_symlinks=False))
+            same = same and (FILE, disk.hash_open(fd)) in saved
+            after = os.fstat(fd)
+            if not same or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 self._put_back(path, aside, name, parent)
         finally:
             os.close(fd)
@@ -169,10 +159,6 @@ def changed(path: bytes) -> UnsavedChangesError:
         paths=[display(path)],
         count=1,
     )
-
-
-def _identity(info: os.stat_result) -> tuple[int, int, int, int, int]:
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, stat.S_IFMT(info.st_mode)
 
 
 def _path_of(removal: Removal) -> bytes:
