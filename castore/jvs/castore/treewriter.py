@@ -61,6 +61,10 @@ class Stats(NamedTuple):
     stored_bytes: int
     objects: int
 
+    def plus(self, other: Stats) -> Stats:
+        """Both together."""
+        return Stats(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
 
 class _Part(NamedTuple):
     """A part, encoded, and where in it each small file lies."""
@@ -172,6 +176,7 @@ class TreeWriter(TreeSink):
         self._writer = objects.backend.writer()
         self._chunker: Chunker | None = None
         self._jobs = _Jobs()
+        self._alone = False
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
         self._done: set[tuple[Kind, Digest]] = set()
@@ -202,13 +207,24 @@ class TreeWriter(TreeSink):
     def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
         """Hand one finished page to the writer thread, with the bytes of its new small files by digest, and the pages
         of the store in which its other files are found."""
-        packed = _pack_parts(contents, self._level) if contents and self._jobs.weight > BEHIND else ()
+        behind = contents and self._jobs.weight > BEHIND
+        packed = _pack_parts(contents, self._level) if behind else ()
         self._put(_PageJob(page, contents, sources, packed), len(page.data) + sum(map(len, contents.values())))
+
+    def work_alone(self) -> None:
+        """From now on do everything on the caller's thread: for when another process keeps the other core busy, and
+        threads here would only take turns."""
+        self._jobs.drain()
+        self._alone = True
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`."""
         self._jobs.drain()
         return self._writer.publish(then)
+
+    def flush(self) -> None:
+        """Wait until everything given so far is written (not yet durable, not yet visible)."""
+        self._jobs.drain()
 
     @property
     def stats(self) -> Stats:
@@ -231,6 +247,10 @@ class TreeWriter(TreeSink):
         self.close()
 
     def _put(self, job: _Job, weight: int) -> None:
+        if self._alone and not isinstance(job, _ChunkJob):
+            self._jobs.drain()
+            self._work(job)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._jobs.run, args=(self._work,), name="jvs-writer", daemon=True)
             self._thread.start()
@@ -326,29 +346,26 @@ class TreeWriter(TreeSink):
 
     def _places(self, job: _PageJob, files: Sequence[File]) -> list[Place]:
         """Where each of the page's non-empty files lies; what is not in the store yet is written in new parts."""
-        known, contents = self._kept(job, files)
-        wanted: dict[Digest, File] = {}
-        for file in files:
-            if (place := self._streamed.get(file.digest)) is not None:
-                known[file.digest] = place
-            elif file.digest not in known:
-                wanted[file.digest] = file
-        known |= self._borrowed(wanted)
-        fresh: dict[Digest, bytes] = {}
-        for digest, file in wanted.items():
-            if digest in known:
-                continue
-            if digest not in contents:
-                raise IntegrityError(f"the bytes of {display(file.name)} are neither given nor in the store")
-            fresh[digest] = contents[digest]
-        for part in (
-            job.packed if job.packed and fresh.keys() == job.contents.keys() else _pack_parts(fresh, self._level)
-        ):
+        known, contents = self._kept(job, files) if job.sources else ({}, job.contents)
+        if self._streamed:
+            known |= {f.digest: self._streamed[f.digest] for f in files if f.digest in self._streamed}
+        wanted = {file.digest: file for file in files if file.digest not in known}
+        if self._dedup.keys() & wanted.keys():
+            known |= self._borrowed(wanted)
+        try:
+            fresh = {digest: contents[digest] for digest in wanted if digest not in known}
+        except KeyError as error:
+            name = display(wanted[error.args[0]].name)
+            raise IntegrityError(f"the bytes of {name} are neither given nor in the store") from None
+        packed = job.packed if job.packed and fresh.keys() == job.contents.keys() else _pack_parts(fresh, self._level)
+        for part in packed:
             if self._is_new(Kind.PART, part.key):
                 self._store(Kind.PART, part.key, part.stored)
+            remember = len(self._dedup) < DEDUP_FILES
             for digest, offset in part.offsets:
                 known[digest] = place = Place(Kind.PART, part.key, offset)
-                self._remember(digest, place, len(fresh[digest]))
+                if remember and len(fresh[digest]) >= DEDUP_MIN:
+                    self._dedup[digest] = place
         return [known[file.digest] for file in files]
 
     def _kept(self, job: _PageJob, files: Sequence[File]) -> tuple[dict[Digest, Place], Mapping[Digest, bytes]]:

@@ -9,6 +9,7 @@ from jvs.castore import binding as bindings
 from jvs.castore.binding import Binding
 from jvs.castore.checkout import recover
 from jvs.castore.digest import Digest
+from jvs.castore.ingest.assist import Assistant
 from jvs.castore.ingest.ingest import IngestResult, ingest
 from jvs.castore.ingest.statindex import StatIndex
 from jvs.castore.treesink import TreeSink
@@ -36,6 +37,7 @@ def scan(
     rehash: bool = False,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
+    assistant: Assistant | None = None,
 ) -> IngestResult:
     """Read a directory as a push sees it. base: the snapshot it is nearest to, if it is still in the store."""
     pending = None if binding is None else binding.pending
@@ -49,6 +51,7 @@ def scan(
         leftovers_token=None if pending is None else pending.token,
         unapplied=None if binding is None else binding.unapplied,
         progress=None if progress is None else lambda entries, size: progress.update(size, None, entries),
+        assistant=assistant,
     )
 
 

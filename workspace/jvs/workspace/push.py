@@ -15,6 +15,7 @@ from jvs.castore import binding as bindings
 from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import Binding
 from jvs.castore.digest import Digest
+from jvs.castore.ingest.assist import Assistant
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import LabelMovedError, MissingChildrenError, UnknownError, UsageError
 from jvs.labels.model import ANYTHING, Expect, LabelInfo
@@ -125,7 +126,11 @@ def _attempt(
     head = None if options.label is None else repo.labels.get(options.label)
     expect = expect_of(repo, options, binding)
     base = directories.base_of(repo, binding, None if head is None else head.ca_id)
-    with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
+    with (
+        TreeWriter(repo.objects) as writer,
+        directories.stat_index(repo, directory) as index,
+        Assistant(repo.store.path) as assistant,
+    ):
         found = directories.scan(
             repo,
             directory,
@@ -136,14 +141,19 @@ def _attempt(
             rehash=options.rehash,
             skip_unreadable=options.skip_unreadable,
             progress=progress,
+            assistant=assistant,
         )
         ca_id = found.tree.digest
         outcome = unchanged(repo, options, ca_id)
+        assisted = None
         if outcome is None:
+            assistant.begin_publish()
+            writer.flush()
+            assisted = assistant.publish()
             parents = () if binding is None or binding.entry_id is None else (binding.entry_id,)
             outcome = writer.publish(lambda txn: move(repo, txn, ca_id, options, expect, parents))
         assert outcome is not None
-        added = writer.stats
+        added = writer.stats if assisted is None else writer.stats.plus(assisted)
         if found.new_index is not None:
             found.new_index.save()
     if outcome.generation is not None:

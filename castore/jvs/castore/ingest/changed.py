@@ -340,6 +340,11 @@ def _record(run: Run, frame: Frame, tree: Tree, fresh: dict[str, Row | None]) ->
     was = None if record is None else record.tree
     if run.builder is None:
         return Done(tree, was, None, False)
+    for name in frame.failed:
+        fresh.setdefault(name, (name,))
+    for name, reason in frame.notes:
+        if reason == LEFTOVER:  # it is one only as long as somebody says so
+            fresh[name] = (name,)
     rows = frame.rows
     if fresh:
         rows = [row for old in frame.rows if (row := fresh.get(old[0], old)) is not None]

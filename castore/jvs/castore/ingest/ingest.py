@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.backend import Kind
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.changed import build, classify
 from jvs.castore.ingest.ignore import IGNORE_FILE, MAX_IGNORE_FILE, Rules
+from jvs.castore.ingest.lend import Lender
 from jvs.castore.ingest.state import Done, Frame, Run, Skipped
 from jvs.castore.ingest.statindex import OWN_RULES, IndexBuilder, Record, StatIndex, pack_rows
 from jvs.castore.ingest.walk import FILE_FLAGS, Listing, Trail, list_directory, open_directory, open_root
@@ -24,6 +25,9 @@ from jvs.castore.manifest import Tree
 from jvs.castore.names import MAX_DEPTH, display
 from jvs.castore.treesink import TreeSink
 from jvs.errors import JvsError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from jvs.castore.ingest.assist import Assistant
 
 _LISTED: Final = 20
 """How many paths an error lists."""
@@ -68,6 +72,7 @@ def ingest(
     unapplied: Mapping[bytes, tuple[int, int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    assistant: Assistant | None = None,
 ) -> IngestResult:
     """Read `directory` and give everything new in it to `writer`. Nothing in the directory is ever written.
 
@@ -80,6 +85,7 @@ def ingest(
     unapplied        path -> (mode on disk, mode it stands for): permission bits that a pull could not apply
     progress         called from time to time with the entries and bytes looked at so far
     cancel           asked from time to time whether to stop
+    assistant        takes over part of a large first push; the caller publishes it before the tree
 
     Raises UsageError (not-a-directory), JvsError (unreadable: `paths`, the first 20, and `count`; interrupted).
     """
@@ -108,7 +114,7 @@ def ingest(
             progress=progress,
             cancel=cancel,
         )
-        done = _Walk(run, index, base).run_all()
+        done = walk_directory(run, index, base, assistant)
         if run.unreadable and not skip_unreadable:
             raise _unreadable(run.unreadable)
         if builder is not None and done.slot is not None:
@@ -132,11 +138,17 @@ def ingest(
     )
 
 
+def walk_directory(run: Run, index: StatIndex | None, base: Digest | None, assistant: Assistant | None = None) -> Done:
+    """Walk the directory that the run's trail starts at; see `ingest`."""
+    return _Walk(run, index, base, assistant).run_all()
+
+
 class _Walk:
     """The depth-first walk. Iterative: depth is bounded by `MAX_DEPTH` and not by the interpreter's stack."""
 
-    def __init__(self, run: Run, index: StatIndex | None, base: Digest | None) -> None:
+    def __init__(self, run: Run, index: StatIndex | None, base: Digest | None, assistant: Assistant | None) -> None:
         self._run = run
+        self._lender = None if assistant is None else Lender(run, assistant)
         self._index = index if index is not None and index.root is not None else None
         self._base = base
 
@@ -155,11 +167,15 @@ class _Walk:
         stack = [top]
         while True:
             frame = stack[-1]
+            if self._lender is not None:
+                self._lender.step(stack)
             if frame.at < len(frame.enter):
                 frame.at += 1
                 child = self._enter(frame, frame.enter[frame.at - 1], frame.at - 1)
                 if child is not None:
                     stack.append(child)
+                continue
+            if self._lender is not None and not self._lender.collect(frame):
                 continue
             done = self._finish(frame)
             stack.pop()

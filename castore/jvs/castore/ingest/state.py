@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore import pages
 from jvs.castore.digest import Digest
@@ -16,6 +16,9 @@ from jvs.castore.manifest import DIRECTORY, Entry, Tree
 from jvs.castore.names import display
 from jvs.castore.treesink import TreeSink
 from jvs.errors import JvsError, StoreError
+
+if TYPE_CHECKING:
+    from jvs.castore.ingest.assist import Taken
 
 CONTROL: Final = "jvs keeps its own files under this name"
 LEFTOVER: Final = "left behind by an interrupted pull"
@@ -58,14 +61,17 @@ class Frame:
     settled     see `FileClock.settled_before` (only where it is not clean)
     enter       the directories in it that are walked, and `slots` the index's places for them
     results     what became of those: finished, vanished (None) or not readable
+    lent        how many of them are with the assistant, which gave back those in `arrived` (None: it gave up)
     """
 
     __slots__ = (
+        "arrived",
         "at",
         "clean",
         "enter",
         "failed",
         "ignored",
+        "lent",
         "mark",
         "name",
         "notes",
@@ -101,6 +107,8 @@ class Frame:
         self.notes: list[tuple[str, str]] = []
         self.stored: dict[str, Row] = {}
         self.mark = 0
+        self.lent = 0
+        self.arrived: list[tuple[str, Taken | None]] = []
         self.old: Digest | bool | None = record.tree.digest if record is not None else True  # True: not looked up yet
 
     @property
@@ -127,7 +135,7 @@ class Frame:
 
 
 class Run:
-    """One ingest: where content goes, what is known beforehand, what was met on the way."""
+    """One ingest: where content goes, what is known beforehand, what was met on the way (bytes: looked at so far)."""
 
     def __init__(
         self,
@@ -157,14 +165,14 @@ class Run:
         self.directories = 0
         self._progress = progress
         self._cancel = cancel
-        self._files = self._bytes = 0
+        self._files = self.bytes = 0
 
     def advance(self, size: int = 0, files: int = 0) -> None:
         """Count what was looked at, tell it, and stop when asked to (JvsError, code interrupted)."""
         self._files += files
-        self._bytes += size
+        self.bytes += size
         if self._progress is not None:
-            self._progress(self._files, self._bytes)
+            self._progress(self._files, self.bytes)
         if self._cancel is not None and self._cancel():
             raise JvsError("the push was stopped; nothing was moved", code="interrupted")
 

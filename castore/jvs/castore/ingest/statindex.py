@@ -274,6 +274,22 @@ class IndexBuilder:
         self._append(data, len(data))
         return Slot(at, len(data))
 
+    def contents(self) -> bytes:
+        """Every record added so far, for `adopt` of another builder; their places count from the first. Raises OSError
+        when they could not be kept."""
+        if self._broken:
+            raise OSError("there was no place for the new stat index")
+        if self._fd >= 0:
+            self._flush()
+            return b"".join(_blocks(self._fd, self._end))[len(_MAGIC) :]
+        return b"".join(chunk for chunk in self._chunks if isinstance(chunk, bytes))[len(_MAGIC) :]
+
+    def adopt(self, records: bytes, top: Slot) -> Slot:
+        """Add what another builder gave as `contents`. top: the place of a record there; returns its place here."""
+        at = self._end - len(_MAGIC)
+        self._append(records, len(records))
+        return Slot(at + top.at, top.length)
+
     def finish(self, root: Digest, top: Slot, *, unchanged: bool = False) -> None:
         """root: the tree that all of it describes; top: the place of its own record."""
         self._root = (root, top)

@@ -19,13 +19,14 @@ DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLO
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: a FIFO that takes a file's place between the scan and the open must not hang the push."""
 
-Row: TypeAlias = tuple[str, int, int, int, int, int] | tuple[str, int] | tuple[str]
+Row: TypeAlias = tuple[str, int, int, int, int, int] | tuple[str, int, int] | tuple[str, int] | tuple[str]
 """What a scan knows of one entry.
 
 (name, st_mode, size, mtime_ns, ctime_ns, inode)  anything but a directory
 (name, st_mode)                                   a directory: what is in it is found by listing it
-(name,)                                           unsure: could not be looked at, or too young to be believed later;
-                                                  never equal to the row of something that was looked at
+(name, 0, 0)                                      there is something, and it could not be looked at
+(name,)                                           in a stat index only: not to be believed later, for its youth or
+                                                  because it could not be read; equal to no row of a listing
 """
 
 RACY_NS: Final = 2_000_000_000
@@ -43,7 +44,7 @@ class Listing(NamedTuple):
 
     rows         one per entry, in the order the file system gives them (stable while the directory is unchanged)
     directories  the names of the rows that are directories, in that order
-    failed       entries that are there but could not be looked at (their rows are unsure)
+    failed       entries that are there but could not be looked at (see `Row`)
     """
 
     rows: list[Row]
@@ -86,7 +87,7 @@ def list_directory(fd: int) -> Listing:
                 continue
             except OSError as error:
                 failed[entry.name] = error
-                rows.append((entry.name,))
+                rows.append((entry.name, 0, 0))
                 continue
             mode = info.st_mode
             if mode & _TYPE == _DIRECTORY:
@@ -145,6 +146,10 @@ class Trail:
                     raise
         return self._steps[-1][1]
 
+    def open_at(self, level: int) -> int:
+        """The descriptor of the directory `level` steps below the root, -1 when it was closed meanwhile."""
+        return self._root if level == 0 else self._steps[level - 1][1]
+
     def path(self) -> list[str]:
         """The names from the root down to the current directory."""
         return [name for name, _ in self._steps]
@@ -191,8 +196,8 @@ class FileClock:
 
 
 def trusted_row(row: Row, settled: int) -> Row:
-    """`row` as it may be kept in a stat index: unsure, unless its times are at or before `settled`."""
-    if len(row) == 6 and (row[3] > settled or row[4] > settled):
+    """`row` as it may be kept in a stat index, where times after `settled` are not to be believed."""
+    if len(row) == 3 or (len(row) == 6 and (row[3] > settled or row[4] > settled)):
         return (row[0],)
     return row
 

@@ -73,7 +73,12 @@ class Environment:
         )
         try:
             alone = users.lock(wait=False)
-            finding = short_of(self._path)
+            try:
+                finding = short_of(self._path)
+            except IndexDamagedError:
+                if alone:
+                    raise
+                finding = short_of(self._path)  # somebody may have been writing that very page
             if finding or alone:
                 note = os.pread(users.fd, 256, 0).decode("ascii", "replace")
                 died_here = note == _open_note()
