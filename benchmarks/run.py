@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if earlier and earlier.mode == mode:  # every case is compared within itself, so the others may stay
         results.cases.update(earlier.cases)
     trees = tree_cases(scale, cache)
+    written: list[Path] = []
     for name in (case for case in CASES if case in options.only):
         if name in trees:
             info, samples = run_case(
@@ -85,12 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         results.cases[name] = CaseResult(at, tree, samples)
+        results.cases = {case: results.cases[case] for case in CASES if case in results.cases}
         # After every case, so that an interrupted run keeps what it has.
         written = write_report(results, out)
     for title, target, verdict, jvs, other, ratio in target_rows(results):
         if mode != "smoke" and verdict != "not measured":
             _say(f"{verdict.strip('*'):7} {title:50} {target:42} {jvs:>10} {other:>18} {ratio:>8}")
-    if trees.keys() & results.cases.keys() and "results.svg" not in {path.name for path in written}:
+    if trees.keys() & results.cases.keys() and written and "results.svg" not in {path.name for path in written}:
         _say("no plot: matplotlib is not installed")
     for path in written:
         print(path)

@@ -29,7 +29,7 @@ class Tool(ABC):
     """One tool with one store on one ground."""
 
     name: str
-    # Where a pull puts the tree, below the folder it was given.
+    # git does not; its pulled tree is compared without them.
     keeps_empty_directories = True
 
     def __init__(self, ground: Ground) -> None:
@@ -230,7 +230,7 @@ class Tar(Tool):
     @classmethod
     def version(cls) -> str | None:
         tar, zstd = _first_line(["tar", "--version"]), _first_line(["zstd", "--version"])
-        return f"{tar}; {zstd}" if tar and zstd else None
+        return f"{tar}; {zstd.strip('* ')}" if tar and zstd else None
 
     @property
     def _archive(self) -> Path:
