@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from measure import CommandFailed, use_two_processors
 from processes import label_samples, startup_samples
 from report import CaseResult, Results, describe_machine, load_results, target_rows, write_report
 from tools import PEERS, TOOLS
@@ -63,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode = "smoke" if options.smoke else "quick" if options.quick else "full"
     scale = SCALES[mode]
     out = options.out or (Path(__file__).resolve().parent if mode == "full" else cache / mode)
-    cpus = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cpus)  # the targets are meant for two cores
+    cpus = use_two_processors()
     tools, versions = _tools(options.peers, jvs=not options.no_jvs)
     yard = Yard(options.work, images=can_mount())
     results = Results(mode, describe_machine(yard.kind, cpus), versions)
@@ -100,4 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except CommandFailed as failed:
+        sys.exit(f"error: {failed}")

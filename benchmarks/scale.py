@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets import edit_files, make_small, small_file_path
-from measure import Cost, folder_bytes, run_command
+from measure import Cost, folder_bytes, run_command, use_two_processors
 from report import describe_machine, table
 from tools import Jvs
 from volume import GIB, SETTLE_SECONDS, Ground, Yard, can_mount, sync_filesystem, warm
@@ -100,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="the disk to measure on (default /tmp)")
     parser.add_argument("--page", type=Path, default=_PAGE, help="the page to write into (default docs/scale.md)")
     options = parser.parse_args(arguments)
-    cpus = sorted(os.sched_getaffinity(0))[:2]
-    os.sched_setaffinity(0, cpus)
+    cpus = use_two_processors()
     yard = Yard(options.work, images=can_mount())
     machine = describe_machine(yard.kind, cpus)
     rows = _measure(yard, options.sizes)
