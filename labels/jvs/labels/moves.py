@@ -139,6 +139,7 @@ def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
             next=f"jvs fs label --rename {name} OTHER",
             label=name,
         )
+    txn.check_table(DELETED)  # a row that vanished must not bring back an older label
     head = newest_deleted(txn, name)
     if head is None:
         raise unknown_label(txn, name)

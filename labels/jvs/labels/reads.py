@@ -90,22 +90,16 @@ def nth_generation(txn: ReadTxn, head: Head, back: int) -> int | None:
     return None
 
 
-def tagged(txn: ReadTxn, tag: str) -> Iterator[Entry]:
-    """The entries that have a tag, newest first."""
-    row = tag_row(txn, tag)
-    for _key, place in txn.scan(TAGGED, span_key(tag, row.floor + 1), span_key(tag, row.last + 1), reverse=True):
-        entry = entry_at(txn, *split_entry_key(place))
-        if entry is None:
-            raise IndexDamagedError(f"an entry tagged {tag} is not there")
-        yield entry
-
-
 def newest_tagged(txn: ReadTxn, tag: str) -> Entry:
     """What `tag:T` means; raises UnknownError (unknown-tag)."""
-    for entry in tagged(txn, tag):
-        return entry
-    txn.check_table(TAGGED)
-    raise unknown_tag(tag)
+    row = tag_row(txn, tag)
+    if row.last == row.floor:
+        raise unknown_tag(tag)
+    place = txn.get(TAGGED, span_key(tag, row.last))
+    entry = None if place is None else entry_at(txn, *split_entry_key(place))
+    if entry is None:
+        raise IndexDamagedError(f"the newest entry tagged {tag} is not there")
+    return entry
 
 
 def unknown_tag(tag: str) -> UnknownError:

@@ -13,6 +13,7 @@ against entry ids and snapshots that were ever roots, never against the pages in
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from jvs.castore import names as paths
@@ -384,6 +385,9 @@ def _generation_at(txn: ReadTxn, head: Head, at_ms: int) -> int | None:
             found = row[0]
         else:
             later = middle
+    if found:
+        neighbours = islice(entries_between(txn, head.uid, found, head.generation), 2)
+        list(neighbours)  # refuses a gap right behind what was found
     return found or None
 
 

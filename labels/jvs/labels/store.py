@@ -164,16 +164,18 @@ class Labels:
         return self._stream(head.uid, first or 0, head.generation, newest_first)
 
     def _stream(self, uid: bytes, first: int, last: int, newest_first: bool) -> Iterator[Entry]:
-        while first <= last:
+        while True:
             with self._store.read() as txn:
                 page = reads.log_page(txn, uid, first, last, LOG_PAGE, newest_first=newest_first)
-            yield from page
             if len(page) < LOG_PAGE:
+                yield from page
                 return
+            # The last entry is read again at the head of the next page, so that no gap between pages goes unseen.
+            yield from page[:-1]
             if newest_first:
-                last = page[-1].generation - 1
+                last = page[-1].generation
             else:
-                first = page[-1].generation + 1
+                first = page[-1].generation
 
     def entry(self, entry_id: Digest) -> Entry:
         """See LabelStore."""

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from jvs.castore.backend import ReadTxn, Table, WriteTxn
-from jvs.castore.digest import Digest
+from jvs.castore.digest import Digest, entry_digest
 from jvs.errors import IndexDamagedError
 from jvs.labels.model import UID_SIZE, Entry, Skeleton, decode_entry, decode_skeleton
 
@@ -169,6 +169,7 @@ def put_span(txn: WriteTxn, name: str, span: NameSpan) -> None:
 
 def used_generation(txn: ReadTxn, name: str) -> int:
     """The highest generation used under a name that is not in use now (0: never used): its tombstone."""
+    txn.check_table(NAMES)  # a row that vanished must not make a generation come twice
     span = newest_span(txn, name)
     return 0 if span is None or span.last is None else span.last
 
@@ -230,8 +231,19 @@ def entry_by_id(txn: ReadTxn, entry_id: Digest) -> Entry | None:
 def entries_between(
     txn: ReadTxn, uid: bytes, first: int, last: int, *, reverse: bool = False
 ) -> Iterator[tuple[int, bytes, bytes | None]]:
-    """(generation, skeleton, body) of a label's entries with first <= generation <= last."""
+    """(generation, skeleton, body) of a label's entries with first <= generation <= last.
+
+    Generations may jump (a rename onto a name that was used further than this label was), but then the newer entry's
+    `prev` is the older one: a row that silently vanished raises IndexDamagedError.
+    """
     start, stop = entry_key(uid, first), entry_key(uid, last + 1)
+    before: tuple[int, bytes] | None = None
     for key, raw in txn.scan(ENTRIES, start, stop, reverse=reverse):
         skeleton, body = split_entry(raw)
-        yield int.from_bytes(key[UID_SIZE:], "big"), skeleton, body
+        generation = int.from_bytes(key[UID_SIZE:], "big")
+        if before is not None and abs(generation - before[0]) != 1:
+            older, newer = sorted(((generation, skeleton), before))
+            if decode_skeleton(newer[1]).prev != entry_digest(older[1]):
+                raise IndexDamagedError(f"reflog entries before generation {newer[0]} are missing", uid=uid.hex())
+        before = generation, skeleton
+        yield generation, skeleton, body

@@ -1,0 +1,141 @@
+"""Label tables rebuilt from the journal; the random histories are in test_state_machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jvs.castore.backend import JournalRecord
+from jvs.castore.digest import Digest
+from jvs.castore.local import LocalStore
+from jvs.castore.memory import MemoryStore
+from jvs.errors import IntegrityError
+from jvs.labels import Labels
+from jvs.labels.model import Skeleton, decode_skeleton
+from jvs.labels.replay import replay
+from jvs.labels.tables import ALL_TABLES
+from tests.labels.support import Desk, put_snapshot
+
+
+def history() -> Desk:
+    """One of everything that is journaled."""
+    desk = Desk()
+    labels, a, b = desk.labels, desk.snapshot("a"), desk.snapshot("b")
+    first = labels.compare_and_set("main", None, a, message="m", tags=["t", "u"], meta={"k": 1})
+    labels.compare_and_set("work", None, a, parents=[first.id])
+    labels.compare_and_set("work", 1, b)
+    labels.compare_and_set("main", 1, b, op="merge", parents=[first.id, labels.resolve("work").parents[0]])
+    labels.rename("work", "job")
+    labels.delete("job")
+    labels.compare_and_set("work", None, b)
+    labels.undelete("job")
+    labels.autosave("main", a, parents=[first.id])
+    labels.delete_tag("t")
+    labels.record_detached(desk.snapshot("c"))
+    labels.undo("main")
+    labels.compare_and_set("gone", None, a)
+    labels.delete("gone")
+    return desk
+
+
+def rebuild(records: list[JournalRecord]) -> tuple[MemoryStore, list[Digest]]:
+    store = MemoryStore()
+    with store.write() as txn:
+        roots = list(replay(txn, records))
+    return store, roots
+
+
+def tables(store: MemoryStore | LocalStore) -> list[list[tuple[bytes, bytes]]]:
+    with store.read() as txn:
+        return [list(txn.scan(table)) for table in ALL_TABLES]
+
+
+def test_the_journal_alone_gives_the_same_tables_and_every_root() -> None:
+    desk = history()
+    store, roots = rebuild(list(desk.store.journal_records()))
+    assert tables(store) == tables(desk.store)
+    assert all(table for table in tables(store))  # every table had rows to be rebuilt
+    assert set(roots) == {desk.snapshot(name) for name in "abc"}
+    assert Labels(store).verify() == desk.labels.verify() == 12
+
+
+def test_a_local_stores_journal_replays_too(tmp_path: object) -> None:
+    with LocalStore.create(f"{tmp_path}/store") as local:
+        labels = Labels(local)
+        for generation in range(20):
+            labels.compare_and_set("main", generation, put_snapshot(local, str(generation % 3)), tags=["t"])
+        labels.delete("main")
+        store, _roots = rebuild(list(local.journal_records()))
+        assert tables(store) == tables(local)
+
+
+def test_records_of_others_are_passed_over() -> None:
+    desk = history()
+    with desk.store.write() as txn:
+        txn.journal("gc.run", {"plan": "x"})
+    store, _roots = rebuild(list(desk.store.journal_records()))
+    assert tables(store) == tables(desk.store)
+
+
+def test_dropped_bodies_leave_the_pointers() -> None:
+    desk = history()
+    records = [record._replace(body=None) for record in desk.store.journal_records()]
+    store, _roots = rebuild(records)
+    again, labels = Labels(store), desk.labels
+    assert again.verify() == 12
+    assert [info._replace(message="") for info in labels.list()] == list(again.list())
+    assert [entry.id for entry in labels.log("main")] == [entry.id for entry in again.log("main")]
+    assert list(again.tags()) == []  # tags are in the bodies: who keeps a tag keeps its body
+
+
+def test_an_op_of_the_future_is_replayed_by_what_it_did() -> None:
+    desk = history()
+
+    def rewritten(record: JournalRecord) -> JournalRecord:
+        if record.op != "label.autosave":
+            return record
+        skeleton = decode_skeleton(record.skeleton["entry"])._replace(op="levitate")
+        return record._replace(op="label.levitate", skeleton={**record.skeleton, "entry": skeleton.encode()})
+
+    store, _roots = rebuild([rewritten(record) for record in desk.store.journal_records()])
+    assert next(Labels(store).log("autosave/main")).op == "levitate"
+
+
+def with_entry(record: JournalRecord, **changes: Any) -> JournalRecord:
+    skeleton: Skeleton = decode_skeleton(record.skeleton["entry"])._replace(**changes)
+    return record._replace(skeleton={**record.skeleton, "entry": skeleton.encode()})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda records: records[1:],  # the first of a label is missing
+        lambda records: records[:2] + records[3:],  # one in the middle is missing
+        lambda records: [records[0], *records],  # one comes twice
+        lambda records: [records[2], *records[:2], *records[3:]],  # out of order
+        lambda records: [with_entry(records[0], prev=b"p" * 32), *records[1:]],
+        lambda records: [*records[:2], with_entry(records[2], generation=1), *records[3:]],
+        lambda records: [*records[:2], with_entry(records[2], at_ms=0), *records[3:]],
+        lambda records: [with_entry(records[0], to=None), *records[1:]],
+        lambda records: [with_entry(records[0], body=b"b" * 32), *records[1:]],
+        lambda records: [records[0], with_entry(records[1], uid=b"u" * 16), *records[2:]],
+        lambda records: [records[0], records[1]._replace(skeleton={**records[1].skeleton, "label": "main"})],
+        lambda records: [records[0]._replace(skeleton={}), *records[1:]],
+        lambda records: [records[0]._replace(skeleton={**records[0].skeleton, "entry": "text"})],
+        lambda records: [records[0]._replace(skeleton={**records[0].skeleton, "entry": b"\x90"})],
+        lambda records: [records[0]._replace(body={"entry": 7})],
+        lambda records: [record._replace(skeleton={}) for record in records if record.op == "tag.delete"],
+        lambda records: [record._replace(skeleton={}) for record in records if record.op == "detached"],
+        lambda records: [
+            record._replace(skeleton={"ca_id": b"x", "at_ms": 0}) for record in records if record.op == "detached"
+        ],
+    ],
+)
+def test_a_journal_that_does_not_follow_is_refused(
+    spoil: Callable[[list[JournalRecord]], list[JournalRecord]],
+) -> None:
+    records = spoil(list(history().store.journal_records()))
+    with pytest.raises(IntegrityError):
+        rebuild(records)
