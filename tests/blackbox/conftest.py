@@ -42,14 +42,14 @@ class Jvs:
     ordinary: as root, run it without the right to read and write whatever a mode forbids.
     """
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, bytecode: Path) -> None:
         self.where = where
         self.ordinary = False
         paths = [path for path in sys.path if os.path.isdir(os.path.join(path, "jvs"))]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JVS_", "PYTHON"))}
         self.environment = kept | {
             "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(bytecode),
             "JVS_ACTOR": "ada@host",
             "TZ": "UTC",
             "LC_ALL": "C.UTF-8",
@@ -86,15 +86,37 @@ def _be_ordinary() -> None:
                 raise OSError(ctypes.get_errno(), "prctl")
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Python keeps what it compiled, as any installation does; compiling anew would take most of the time."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
 @pytest.fixture
-def jvs(tmp_path: Path) -> Jvs:
+def jvs(tmp_path: Path, bytecode: Path) -> Jvs:
     """The command in an empty directory, without a store."""
-    return Jvs(tmp_path)
+    return Jvs(tmp_path, bytecode)
 
 
 @pytest.fixture
 def store(jvs: Jvs) -> Jvs:
     """The command in a directory with a store `.jvs` and a small directory `d`, not pushed yet."""
+    return _with_store(jvs)
+
+
+@pytest.fixture
+def pushed(store: Jvs) -> Jvs:
+    """As `store`, with `d` pushed twice as main: generation 1, then 2 with another settings.toml."""
+    return _with_pushes(store)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, bytecode: Path) -> Jvs:
+    """As `pushed`, one for all tests that change nothing."""
+    return _with_pushes(_with_store(Jvs(tmp_path_factory.mktemp("shared"), bytecode)))
+
+
+def _with_store(jvs: Jvs) -> Jvs:
     jvs("fs", "init").ok()
     tree = jvs.where / "d"
     (tree / "data").mkdir(parents=True)
@@ -107,10 +129,8 @@ def store(jvs: Jvs) -> Jvs:
     return jvs
 
 
-@pytest.fixture
-def pushed(store: Jvs) -> Jvs:
-    """As `store`, with `d` pushed twice as main: generation 1, then 2 with another settings.toml."""
-    store("fs", "push", "d", "--label", "main", "-m", "as it came").ok()
-    (store.where / "d" / "settings.toml").write_text("rate = 0.25\n")
-    store("fs", "push", "d", "-m", "a higher rate", "--tag", "v2").ok()
-    return store
+def _with_pushes(jvs: Jvs) -> Jvs:
+    jvs("fs", "push", "d", "--label", "main", "-m", "as it came").ok()
+    (jvs.where / "d" / "settings.toml").write_text("rate = 0.25\n")
+    jvs("fs", "push", "d", "-m", "a higher rate", "--tag", "v2").ok()
+    return jvs

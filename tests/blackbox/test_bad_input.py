@@ -97,8 +97,8 @@ def test_an_unknown_label_names_the_nearest(pushed: Jvs) -> None:
      ["reset", "main", "nowhere"], ["undo", "nowhere"], ["verify", "nowhere"], ["pull", "nowhere"],
      ["pull", "nowhere", "dir"], ["push", "d", "--expected", "nowhere"]],
 )  # fmt: skip
-def test_an_unknown_label_everywhere(words: list[str], pushed: Jvs) -> None:
-    refused(pushed, "fs", *words, status=5, code="unknown-label", says="nowhere", step="jvs fs ls")
+def test_an_unknown_label_everywhere(words: list[str], shared: Jvs) -> None:
+    refused(shared, "fs", *words, status=5, code="unknown-label", says="nowhere", step="jvs fs ls")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_an_unknown_label_everywhere(words: list[str], pushed: Jvs) -> None:
         ("0" * 65, 2, "bad-id"),
     ],
 )
-def test_revisions_that_name_nothing(revision: str, status: int, code: str | None, pushed: Jvs) -> None:
-    done = pushed("fs", "pull", revision, "--json")
+def test_revisions_that_name_nothing(revision: str, status: int, code: str | None, shared: Jvs) -> None:
+    done = shared("fs", "pull", revision, "--json")
     assert done.status == status, done
     if code is not None:
         assert done.value["error"]["code"] == code
@@ -132,12 +132,12 @@ def test_revisions_that_name_nothing(revision: str, status: int, code: str | Non
     ["", "-x", "a//b", "/a", "a/", ".hidden", "a/.b", "HEAD", "a/HEAD", "log", "a/log", "deadbeef", "0123456789abcdef",
      "tag:x", "a b", "a\nb", "a:b", "a@b", "a{b", "tag", "a\\b", "a*", "x" * 256, "e\u0301", "a\x00b"[:1] + "\x01"],
 )  # fmt: skip
-def test_label_names_of_every_bad_kind(name: str, pushed: Jvs) -> None:
+def test_label_names_of_every_bad_kind(name: str, shared: Jvs) -> None:
     for words in (["label", "--", name, "main"], ["push", "d", f"--label={name}"]):
-        json_first = pushed("--json", "fs", *words)
+        json_first = shared("--json", "fs", *words)
         assert json_first.status == 2, json_first
         assert json_first.value["error"]["code"] == "bad-label-name"
-        people = pushed("fs", *words)
+        people = shared("fs", *words)
         assert people.status == 2
         assert len(people.err.splitlines()) == 2
         assert people.err.isascii() or name == "e\u0301"
@@ -145,19 +145,20 @@ def test_label_names_of_every_bad_kind(name: str, pushed: Jvs) -> None:
 
 
 @pytest.mark.parametrize("name", ["autosave", "autosave/x"])
-def test_label_names_kept_for_autosaves(name: str, pushed: Jvs) -> None:
-    assert pushed("fs", "label", name, "main").status == 2
+def test_label_names_kept_for_autosaves(name: str, shared: Jvs) -> None:
+    assert shared("fs", "label", name, "main").status == 2
 
 
-def test_a_label_name_that_is_not_utf8(pushed: Jvs) -> None:
-    done = pushed("fs", "label", b"caf\xe9", "main", "--json")
+def test_a_label_name_that_is_not_utf8(shared: Jvs) -> None:
+    done = shared("fs", "label", b"caf\xe9", "main", "--json")
     assert done.status == 2
     assert done.value["error"]["code"] == "bad-label-name"
 
 
-def test_a_label_below_a_label(pushed: Jvs) -> None:
+def test_a_label_below_a_label(shared: Jvs) -> None:
     refused(
-        pushed, "fs", "label", "main/new", "main", status=1, code="already-exists", says="main", step="jvs fs"
+        shared, "fs", "label", "main/new", "main",
+        status=2, code="bad-label-name", says="label main", step="choose a name",
     )  # fmt: skip
 
 
@@ -172,8 +173,8 @@ def test_a_message_over_4096_bytes(verb: list[str], pushed: Jvs) -> None:
     pushed("fs", *verb, "-m", "é" * 2048).ok()
 
 
-def test_a_tag_that_cannot_be_one(pushed: Jvs) -> None:
-    refused(pushed, "fs", "push", "d", "--tag", "a b", status=2, code="usage", says="cannot be a tag", step="v1.2")
+def test_a_tag_that_cannot_be_one(shared: Jvs) -> None:
+    refused(shared, "fs", "push", "d", "--tag", "a b", status=2, code="usage", says="cannot be a tag", step="v1.2")
 
 
 def test_a_source_that_is_a_file(store: Jvs) -> None:
@@ -191,14 +192,14 @@ def test_a_source_that_is_nothing(store: Jvs) -> None:
     )  # fmt: skip
 
 
-def test_a_path_that_is_not_in_the_snapshot(pushed: Jvs) -> None:
-    refused(pushed, "fs", "cat", "main:no/such", status=5, code="unknown-path", says="no/such", step="jvs fs tree")
-    refused(pushed, "fs", "tree", "main:nothing", status=5, code="unknown-path", says="nothing", step="jvs fs tree")
+def test_a_path_that_is_not_in_the_snapshot(shared: Jvs) -> None:
+    refused(shared, "fs", "cat", "main:no/such", status=5, code="unknown-path", says="no/such", step="jvs fs tree")
+    refused(shared, "fs", "tree", "main:nothing", status=5, code="unknown-path", says="nothing", step="jvs fs tree")
 
 
 @pytest.mark.parametrize("path", ["..", "data/../x", ".", ".jvs/x", "data/.JVS"])
-def test_a_path_that_cannot_be_in_any_snapshot(path: str, pushed: Jvs) -> None:
-    done = pushed("fs", "cat", f"main:{path}", "--json")
+def test_a_path_that_cannot_be_in_any_snapshot(path: str, shared: Jvs) -> None:
+    done = shared("fs", "cat", f"main:{path}", "--json")
     assert done.status == 2
     assert done.value["error"]["code"] == "bad-path"
 

@@ -17,7 +17,7 @@ def offered(jvs: Run, monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     done = jvs()
     assert done.status == 0
-    return [answer.removeprefix("plain,") for answer in done.out.splitlines()]
+    return [answer.removeprefix("plain,") for answer in done.out.split()]
 
 
 @pytest.mark.parametrize(

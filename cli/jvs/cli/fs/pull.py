@@ -28,16 +28,14 @@ _SHOWN = 20
         "label": "the label REV goes through, or null",
         "ca_id": "id of the snapshot",
         "generation": "generation of the label it stands for, or null",
-        "directory": "with DIR: its absolute path (the fields below come with it)",
+        "directory": "with DIR: DIR as given (the fields below come with it)",
         "written": "files, links and directories written",
         "removed": "files, links and directories removed",
         "modes_changed": "paths of which only the mode changed",
         "unchanged": "paths left as they were",
         "bytes_written": "bytes of content written",
         "autosaved": "the revision that has what DIR held before, or null",
-        "warnings[].path": "a path that could not be made exactly as in the snapshot",
-        "warnings[].path_b64": "its bytes, when they are not UTF-8",
-        "warnings[].reason": "why",
+        "warnings": "what could not be made exactly as in the snapshot, in words",
         "dry_run": "true when nothing was written",
     },
     exits={1: "DIR has unsaved changes (listed); nothing was written"},
@@ -87,8 +85,8 @@ def pull(
     if not ui.json:
         if result.autosaved is not None:
             ui.talk(f"saved what was there as {result.autosaved}; to see it: jvs fs diff {result.autosaved}")
-        for item in result.warnings[:_SHOWN]:
-            ui.talk(f"warning: {ui.name(item.path)}: {item.reason}")
+        for warning in result.warnings[:_SHOWN]:
+            ui.talk(f"warning: {ui.name(warning)}")
         if len(result.warnings) > _SHOWN:
             ui.talk(f"warning: {len(result.warnings) - _SHOWN:,} more (--json lists them all)")
     return status

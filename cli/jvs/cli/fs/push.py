@@ -32,7 +32,7 @@ PUSH_FIELDS = {
     "entry_id": "id of the new history entry, or null",
     "current": "id of the snapshot the label names now, null when there is none",
     "current_generation": "its generation",
-    "stats.files": "files in the snapshot",
+    "stats.files": "files and links in the snapshot",
     "stats.directories": "directories in it",
     "stats.bytes": "their plain size",
     "stats.new_bytes": "bytes the store did not have",

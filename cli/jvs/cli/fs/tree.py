@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 jvs fs tree main
 jvs fs tree main@{1}:data --depth 1
-jvs fs tree main:data -q              # the id of that directory, itself a snapshot
+jvs fs tree main:data
 """
 
 
@@ -24,8 +24,8 @@ jvs fs tree main:data -q              # the id of that directory, itself a snaps
     "tree",
     examples=EXAMPLES,
     fields={
-        "ca_id": "id of the directory listed (a directory is itself a snapshot)",
-        "path": "its path in the snapshot, empty for the root",
+        "ca_id": "id of the snapshot",
+        "path": "path of the directory listed, empty for the root",
         "path_b64": "its bytes, when they are not UTF-8",
         "entries_below": "how many entries are below it, at any depth",
         "bytes_below": "size of all files below it",
@@ -42,7 +42,7 @@ jvs fs tree main:data -q              # the id of that directory, itself a snaps
 @click.argument("rev", metavar="REV[:PATH]", shell_complete=labels)
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Go at most N levels down [default: all].")
 def tree(ui: Ui, rev: str, depth: int | None) -> int:
-    """List a directory of a snapshot, recursively, with sizes; nothing is unpacked. With -q its id."""
+    """List a directory of a snapshot, recursively, with sizes; nothing is unpacked. With -q the id of the snapshot."""
     with ui.open_repo() as repo:
         result = repo.tree(rev, depth)
         if ui.json:
