@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from jvs.castore.backend import Table
-from jvs.castore.local import journal
+from jvs.castore.local import env, journal
 from jvs.castore.local.store import LocalStore
 from jvs.castore.local.verify import verify_store
 from jvs.errors import IndexDamagedError, IntegrityError
 from tests.castore.local.checks import labels_of, moves_of
 
 LABELS = Table("labels")
-TAIL = Table("T")
 
 
 def move(store: LocalStore, number: int) -> None:
@@ -106,9 +106,10 @@ def test_an_end_of_zeroes_is_refilled(where: Path) -> None:
 
 def test_a_lost_middle_is_an_error(tmp_path: Path) -> None:
     where = tmp_path / "store"
-    for number in range(3):  # one process each: every tail but the last is trimmed
+    for first in (0, 40):  # the second process trims what the first one synced
         with LocalStore.create(where) as store:
-            move(store, number)
+            for number in range(first, first + 40):
+                move(store, number)
     whole = (where / "journal").read_bytes()
     (where / "journal").write_bytes(whole[: len(whole) // 4])
     with pytest.raises(IntegrityError) as caught:
@@ -124,23 +125,42 @@ def test_a_lost_middle_is_an_error(tmp_path: Path) -> None:
         assert [finding.kind for finding in verify_store(store)] == ["journal"]
 
 
+def tail_of(store: LocalStore) -> int:
+    with store.read() as txn:
+        return len(txn.journal_tail())
+
+
 def test_the_tail_is_trimmed(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing syncs the file and says so; whoever journals next drops what is synced. So does a late sync."""
+    """Closing syncs the file and notes it; so does a commit a second late. Every 32 records what is synced goes."""
     with LocalStore.open(where) as store:
-        move(store, 5)
-        with store.read() as txn:
-            assert txn.count(TAIL) == 1, "the five of the fixture were synced by its close"
-        move(store, 6)
-        move(store, 7)
-        with store.read() as txn:
-            assert txn.count(TAIL) == 3
+        for number in range(5, 31):
+            move(store, number)
+        assert tail_of(store) == 31
+        move(store, 31)
+        assert tail_of(store) == 27, "the five of the fixture were synced by its close"
+        for number in range(32, 64):
+            move(store, number)
+        assert tail_of(store) == 59
         monkeypatch.setattr(journal, "SYNC_SECONDS", 0)
-        move(store, 8)
-        move(store, 9)
-        with store.read() as txn:
-            assert txn.count(TAIL) == 1
+        for number in range(64, 96):
+            move(store, number)
+        assert tail_of(store) == 1
         assert moves_of(list(store.journal_records())) == labels_of(store)
-    check(where, 10)
+    check(where, 96)
+
+
+def test_a_vanished_end_is_not_refilled_from(where: Path) -> None:
+    """A tail that lost a row is no copy of the journal's end, and nothing is cut on its word."""
+    raw = lmdb.open(str(where / "index"), map_size=1 << 28)
+    with raw.begin(write=True) as txn:
+        assert txn.delete(b"T\0" + (3).to_bytes(8, "big"))
+    raw.close()
+    (where / "index" / "users").write_bytes(env._clean_note(str(where / "index")).encode())
+    whole = (where / "journal").read_bytes()
+    (where / "journal").write_bytes(whole[:-10])
+    with pytest.raises(IndexDamagedError):
+        LocalStore.open(where)
+    assert (where / "journal").read_bytes() == whole[:-10]
 
 
 def test_long_transactions_stay_within_the_limit(where: Path) -> None:

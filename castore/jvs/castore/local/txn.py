@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import lmdb
 
@@ -33,7 +33,9 @@ from jvs.castore.local.tables import (
 from jvs.castore.publish import Pending, object_name
 from jvs.errors import CollectedError, IndexDamagedError, StoreError
 
-HEAD_KEY = b"head"
+_HEAD_KEY: Final = prefix_of(JOURNAL) + b"head"
+_TRIM_EVERY: Final = 32
+"""Records from one look at how much of the journal is synced to the next."""
 
 
 class Place(NamedTuple):
@@ -164,11 +166,18 @@ class LocalReadTxn:
 
     def journal_head(self) -> JournalHead:
         """Where the journal ends."""
-        return JournalHead.decode(self.get(JOURNAL, HEAD_KEY))
+        return JournalHead.decode(self._row(_HEAD_KEY))
 
     def journal_tail(self) -> list[bytes]:
-        """The frames at the journal's end that nobody is known to have synced, in order."""
-        return [raw for _, raw in self.scan(JOURNAL_TAIL)]
+        """The frames at the journal's end that nobody is known to have synced, in order.
+
+        Raises IndexDamagedError unless they are the last ones, without a gap: the table has no sums.
+        """
+        rows = list(self.scan(JOURNAL_TAIL))
+        end = self.journal_head().end.seq
+        if [int.from_bytes(key, "big") for key, _ in rows] != list(range(end - len(rows), end)):
+            raise IndexDamagedError("the index is damaged: it has lost some of the journal's end")
+        return [raw for _, raw in rows]
 
 
 class LocalWriteTxn(LocalReadTxn):
@@ -289,23 +298,21 @@ class LocalWriteTxn(LocalReadTxn):
                 self.put(OPEN_PACKS, pack, b"")
             else:
                 self.delete(OPEN_PACKS, pack)
-        frames = self._seal_journal(synced()) if self._batch is not None else b""
-        try:
-            for name, sums in self._sums.items():
-                full = prefix_of(SUMS) + name.encode()
-                value = SUM.pack(*sums)
-                self._txn.put(full, checksum(full, value) + value)
-        except lmdb.Error as exc:
-            raise lmdb_error(exc) from exc
+        frames = self._seal_journal(synced) if self._batch is not None else b""
+        for name, sums in self._sums.items():
+            self._write(prefix_of(SUMS) + name.encode(), SUM.pack(*sums))
         return frames
 
-    def _seal_journal(self, synced: int) -> bytes:
+    def _seal_journal(self, synced: Callable[[], int]) -> bytes:
         assert self._batch is not None
-        for key, _ in list(self.scan(JOURNAL_TAIL, stop=synced.to_bytes(8, "big"))):
-            self.delete(JOURNAL_TAIL, key)
+        first, end = self.head.end.seq, self._batch.head.seq
+        prefix = prefix_of(JOURNAL_TAIL)
+        if first // _TRIM_EVERY != end // _TRIM_EVERY:
+            for key, _ in list(self.scan(JOURNAL_TAIL, stop=synced().to_bytes(8, "big"))):
+                self._txn.delete(prefix + key)
         frames = [frame(record, self.id) for record in self._batch.records]
-        for seq, raw in enumerate(frames, self.head.end.seq):
-            self.put(JOURNAL_TAIL, seq.to_bytes(8, "big"), raw)
+        for seq, raw in enumerate(frames, first):
+            self._write(prefix + seq.to_bytes(8, "big"), raw)
         written = b"".join(frames)
         self.head = JournalHead(self.head.length + len(written), self._batch.head)
         self.set_journal_head(self.head)
@@ -313,7 +320,15 @@ class LocalWriteTxn(LocalReadTxn):
 
     def set_journal_head(self, head: JournalHead) -> None:
         """Record where the journal ends."""
-        self.put(JOURNAL, HEAD_KEY, head.encode())
+        self._write(_HEAD_KEY, head.encode())
+
+    def _write(self, key: bytes, value: bytes) -> None:
+        """Write a row of a table that has no sums, given its whole key."""
+        try:
+            self._txn.put(key, checksum(key, value) + value)
+        except lmdb.Error as exc:
+            raise lmdb_error(exc) from exc
+        self.dirty = True
 
     def commit(self) -> None:
         """Commit. Raises JvsError, in which case nothing of the transaction is in the index."""

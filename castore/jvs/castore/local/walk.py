@@ -8,7 +8,7 @@ from typing import NamedTuple
 import lmdb
 
 from jvs.castore.local.failures import lmdb_error
-from jvs.castore.local.tables import CHECK, OBJECT_PREFIX, SUM, SUMS, prefix_of, unseal
+from jvs.castore.local.tables import CHECK, OBJECT_PREFIX, SUM, SUMS, WITHOUT_SUMS, prefix_of, unseal
 from jvs.errors import IndexDamagedError
 
 
@@ -24,7 +24,6 @@ def walk_index(txn: lmdb.Transaction[bytes], *, without_objects: bool = False) -
     """Everything wrong with rows and sums, in one pass. Raises IndexDamagedError where LMDB cannot go on."""
     found: dict[bytes, tuple[int, int]] = {}
     recorded: dict[bytes, tuple[int, int]] = {}
-    sums = prefix_of(SUMS)
     try:
         cursor = txn.cursor()
         if cursor.first():
@@ -37,7 +36,8 @@ def walk_index(txn: lmdb.Transaction[bytes], *, without_objects: bool = False) -
                 yield from _row(key, raw, found, recorded)
     except lmdb.Error as exc:
         raise lmdb_error(exc) from exc
-    found.pop(sums[:-1], None)
+    for table in WITHOUT_SUMS:
+        found.pop(table, None)
     if without_objects:
         recorded.pop(OBJECT_PREFIX[:-1], None)
     for table in sorted(found.keys() | recorded.keys()):
