@@ -16,7 +16,8 @@ from devtools.check_wheel import PORTIONS, faults
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("wheel")  # built once, not once in every worker
-DIST_INFO = "jvs_fs-0.1.0.dist-info"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DIST_INFO = f"jvs_fs-{VERSION}.dist-info"
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,8 @@ def test_the_wheel_holds_what_it_must(wheel: Path) -> None:
 
 
 def test_the_version_is_the_one_of_the_changelog(wheel: Path) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert wheel.name.startswith(f"jvs_fs-{version}-")
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+    assert wheel.name.startswith(f"jvs_fs-{VERSION}-")
+    assert f"## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     """As pipx and `uv tool` install it: a new environment, its `jvs` called from anywhere."""
     jvs = installed.with_name("jvs")
     version = subprocess.run([jvs, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "0.1.0" in version.stdout
+    assert version.stdout == f"jvs {VERSION}\n"
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "file").write_text("content\n")
     for arguments in (["fs", "init"], ["fs", "push", "data", "--label", "main"], ["fs", "verify"]):
