@@ -505,7 +505,7 @@ def test_diff_for_people(shared: Jvs) -> None:
     assert re.fullmatch(r"[0-9a-f]{12} -> [0-9a-f]{12}: 1 modified, \+1 B", lines[1])
     assert shared("fs", "diff", "main", "-q").out == "settings.toml\n"
     stat = shared("fs", "diff", "main", "--stat").ok().out.splitlines()[0]
-    assert re.fullmatch(r"M  settings.toml +23 B  \++-+", stat)
+    assert re.fullmatch(r"M  settings.toml +2 \+-", stat)
 
 
 def test_diff_patch(shared: Jvs) -> None:
@@ -580,7 +580,9 @@ def test_labels_that_cannot_be_moved_so(words: list[str], status: int, pushed: J
 
 
 def test_tag_delete(pushed: Jvs) -> None:
-    assert pushed.json("fs", "tag", "--delete", "v2") == {"tag": "v2", "deleted": True}
+    assert pushed.json("fs", "tag", "--delete", "v2", "--dry-run") == {"tag": "v2", "deleted": False, "dry_run": True}
+    assert pushed("fs", "pull", "tag:v2").status == 0
+    assert pushed.json("fs", "tag", "--delete", "v2") == {"tag": "v2", "deleted": True, "dry_run": False}
     assert pushed("fs", "pull", "tag:v2").status == 5
     assert pushed("fs", "tag", "--delete", "v2").status == 5
     assert pushed.json("fs", "pull", "main")["generation"] == 2

@@ -46,8 +46,7 @@ def doctor(ui: Ui, strict: bool, repair: bool, rebuild_index: bool) -> int:
     """Examine the store, and repair it."""
     from jvs.workspace.doctor import doctor as examine
 
-    with ui.progress("doctor"):
-        result = examine(ui.find_store(), repair=repair, rebuild_index=rebuild_index, strict=strict)
+    result = examine(ui.find_store(), repair=repair, rebuild_index=rebuild_index, strict=strict)
 
     def people() -> list[str]:
         return [_line(ui, finding) for finding in result.findings] + (["Store is healthy."] if result.healthy else [])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from jvs.cli.text import bar, short, size
-from jvs.cli.ui import Json, Ui
+from jvs.cli.text import bar, count, plain, short, size
+from jvs.cli.ui import Ui
 from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from jvs.castore.manifest import Entry
     from jvs.workspace.repo import Repo
     from jvs.workspace.results import Change, DiffResult
+
+    Changes: TypeAlias = list[tuple[str, Change]]
 
 EXAMPLES = """
 jvs fs diff main                     # what the last move of main changed
@@ -26,7 +29,10 @@ jvs fs diff main exp/3 --exit-code
 
 _LETTERS = {"added": "A", "removed": "D", "modified": "M", "renamed": "R"}
 _COLOURS = {"A": "green", "D": "red", "M": "yellow", "R": "cyan"}
+_PATCH_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 _BAR = 40
+
+Counts: TypeAlias = tuple[int, int] | None
 
 
 @verb(
@@ -53,7 +59,7 @@ _BAR = 40
 )
 @click.argument("a", shell_complete=labels)
 @click.argument("b", required=False)
-@click.option("--stat", is_flag=True, help="A bar for each path: bytes before (-) and after (+).")
+@click.option("--stat", is_flag=True, help="A bar for each path: lines added (+) and removed (-).")
 @click.option("--patch", is_flag=True, help="A unified diff.")
 @click.option("--exit-code", is_flag=True, help="Exit status 1 when something differs.")
 def diff(ui: Ui, a: str, b: str | None, stat: bool, patch: bool, exit_code: bool) -> int:
@@ -65,49 +71,94 @@ def diff(ui: Ui, a: str, b: str | None, stat: bool, patch: bool, exit_code: bool
         raise UsageError("--stat and --patch exclude each other", next="jvs fs diff --help")
     with ui.open_repo() as repo:
         result = repo.diff(a, b)
-        if patch and not ui.json and not ui.quiet:
-            for line in repo.patch(result):
-                ui.say(_coloured_patch(ui, line))
+        if ui.json:
+            ui.emit(result.as_json() | ({"patch": _patch_text(repo, result)} if patch else {}))
+        elif ui.quiet:
+            for _, change in _in_order(result):
+                ui.say(ui.name(change.path))
+        elif patch:
+            for line in _painted(ui, repo.patch(result)):
+                ui.say(line)
         else:
-
-            def value() -> Json:
-                return result.as_json() | ({"patch": _patch_text(repo, result)} if patch else {})
-
-            changes = _in_order(result)
-            paths = [ui.name(change.path) for _, change in changes] if ui.quiet else []
-            ui.show(value, lambda: _people(ui, result, changes, stat), paths)
+            counts = list(line_counts(repo.patch(result))) if stat else None
+            for line in _people(ui, result, counts):
+                ui.say(line)
     return 1 if exit_code and not result.empty else 0
 
 
-def _in_order(result: DiffResult) -> list[tuple[str, Change]]:
+def _in_order(result: DiffResult) -> Changes:
     """(letter, change) of every change, by path."""
     changes = [(letter, change) for kind, letter in _LETTERS.items() for change in getattr(result, kind)]
     return sorted(changes, key=lambda item: item[1].path)
 
 
-def _people(ui: Ui, result: DiffResult, changes: list[tuple[str, Change]], stat: bool) -> Iterator[str]:
-    largest = max((_bytes(change.before) + _bytes(change.after) for _, change in changes), default=0)
+def line_counts(patch: Iterable[str]) -> Iterator[Counts]:
+    """(lines added, lines removed) of each change in a patch, in its order; None where it has no lines to count."""
+    added = removed = 0
+    started = hunk = uncounted = False
+    for line in patch:
+        if line.startswith("diff --jvs "):
+            if started:
+                yield None if uncounted else (added, removed)
+            added = removed = 0
+            started, hunk, uncounted = True, False, False
+        elif line.startswith("@@"):
+            hunk = True
+        elif not hunk:
+            uncounted = uncounted or line.startswith("Binary ")
+        else:
+            added += line.startswith("+")
+            removed += line.startswith("-")
+    if started:
+        yield None if uncounted else (added, removed)
+
+
+def _people(ui: Ui, result: DiffResult, counts: Sequence[Counts] | None) -> Iterator[str]:
+    """A line for each change (with a bar where there are counts), and one for all of them."""
+    changes = _in_order(result)
     names = [_path(ui, change) for _, change in changes]
-    width = min(max(map(len, names), default=0), ui.screen()[0] - 32)
-    for (letter, change), name in zip(changes, names, strict=True):
-        yield f"{ui.paint(letter, _COLOURS[letter])}  {name:<{width}}  {_measure(ui, change, largest, stat)}".rstrip()
-    totals = [f"{len(getattr(result, kind)):,} {kind}" for kind in _LETTERS if getattr(result, kind)]
-    grown = sum(_bytes(change.after) - _bytes(change.before) for _, change in changes)
-    sides = f"{short(result.from_)} -> {short(result.to)}"
-    if totals:
-        yield f"{sides}: {', '.join(totals)}, {_signed(grown)}"
+    width = min(max(map(len, names), default=0), max(ui.screen()[0] - 32, 20))
+    if counts is None:
+        facts = [_measure(change) for _, change in changes]
     else:
-        yield f"{sides}: no difference"
+        largest = max((sum(pair) for pair in counts if pair is not None), default=0)
+        facts = [
+            _sizes(change) if pair is None else _bars(ui, pair, largest) if any(pair) else _measure(change)
+            for (_, change), pair in zip(changes, counts, strict=True)
+        ]
+    for (letter, _), name, fact in zip(changes, names, facts, strict=True):
+        yield f"{ui.paint(letter, _COLOURS[letter])}  {name:<{width}}  {fact}".rstrip()
+    yield f"{short(result.from_)} -> {short(result.to)}: {', '.join(_totals(result, changes, counts))}"
 
 
-def _measure(ui: Ui, change: Change, largest: int, stat: bool) -> str:
-    """What happened to a path, in bytes, or as a bar; mode, target and kind where those are what changed."""
+def _totals(result: DiffResult, changes: Changes, counts: Sequence[Counts] | None) -> list[str]:
+    if not changes:
+        return ["no difference"]
+    totals = [f"{len(getattr(result, kind)):,} {kind}" for kind in _LETTERS if getattr(result, kind)]
+    totals.append(_signed(sum(_bytes(change.after) - _bytes(change.before) for _, change in changes)))
+    if counts is not None:
+        added, removed = (sum(pair[side] for pair in counts if pair is not None) for side in (0, 1))
+        if added or removed:
+            totals.append(f"{count(added, 'line')} added, {removed:,} removed")
+    return totals
+
+
+def _bars(ui: Ui, pair: tuple[int, int], largest: int) -> str:
+    """`12 +++++--`, as long as the change is large beside the largest."""
+    scale = min(1.0, _BAR / largest)
+    plus, minus = (bar(number * scale / _BAR, _BAR, mark) for number, mark in zip(pair, "+-", strict=True))
+    return f"{sum(pair):>5,} {ui.paint(plus, 'green') if plus else ''}{ui.paint(minus, 'red') if minus else ''}"
+
+
+def _sizes(change: Change) -> str:
+    """What is said of content without lines."""
+    before, after = (None if entry is None else size(_bytes(entry)) for entry in (change.before, change.after))
+    return f"{before or 'nothing'} -> {after or 'nothing'}"
+
+
+def _measure(change: Change) -> str:
+    """What happened to a path: bytes more or less, and mode, target or kind where those changed."""
     before, after = _bytes(change.before), _bytes(change.after)
-    if stat:
-        if not largest:
-            return ""
-        minus, plus = bar(before / largest, _BAR, "-"), bar(after / largest, _BAR, "+")
-        return f"{size(before + after):>9}  {ui.paint(plus, 'green')}{ui.paint(minus, 'red')}"
     if change.before is None or change.after is None:
         return f"{'+' if change.before is None else '-'}{size(before or after)}"
     facts = [] if before == after else [_signed(after - before)]
@@ -149,11 +200,17 @@ def _signed(number: int) -> str:
     return ("+" if number >= 0 else "") + size(number)
 
 
-def _coloured_patch(ui: Ui, line: str) -> str:
-    if line.startswith("diff "):
-        return ui.paint(line, "bold")
-    colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-    return line if colour is None else ui.paint(line, colour)
+def _painted(ui: Ui, patch: Iterable[str]) -> Iterator[str]:
+    """The patch with colours where they are wanted; on a terminal without the control characters of the content."""
+    if not sys.stdout.isatty():
+        yield from patch
+        return
+    hunk = False
+    for line in patch:
+        shown = "\t".join(map(plain, line.split("\t")))
+        hunk = line.startswith("@@") or (hunk and not line.startswith("diff --jvs "))
+        colour = _PATCH_COLOURS.get(line[:1]) if hunk else "bold"
+        yield shown if colour is None else ui.paint(shown, colour)
 
 
 def _patch_text(repo: Repo, result: DiffResult) -> str:

@@ -14,15 +14,21 @@ jvs fs tag --delete v1
 """
 
 
-@verb("tag", examples=EXAMPLES, fields={"tag": "the tag", "deleted": "true"})
+@verb(
+    "tag",
+    examples=EXAMPLES,
+    fields={"tag": "the tag", "deleted": "whether it was deleted", "dry_run": "true with --dry-run"},
+)
 @click.option("--delete", required=True, metavar="T", help="Take the tag T from every entry that has it.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
-def tag(ui: Ui, delete: str, message: str) -> int:
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def tag(ui: Ui, delete: str, message: str, dry_run: bool) -> int:
     """Delete a tag. The entries that had it, and their snapshots, stay as they are."""
-    with ui.open_repo() as repo:
+    with ui.open_repo(dry_run) as repo:
         repo.delete_tag(delete, message)
 
     def value() -> Json:
-        return {"tag": delete, "deleted": True}
+        return {"tag": delete, "deleted": not dry_run, "dry_run": dry_run}
 
-    return ui.show(value, lambda: [f"{ui.paint('deleted', 'green')} tag:{delete}"])
+    said = ui.paint("dry run:", "yellow") + " deleted" if dry_run else ui.paint("deleted", "green")
+    return ui.show(value, lambda: [f"{said} tag:{delete}"])
