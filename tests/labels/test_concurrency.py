@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from jvs.castore.local import LocalStore
+from jvs.castore.memory import MemoryStore
+from jvs.errors import LabelMovedError
 from jvs.labels import Labels
+from jvs.labels.replay import replay
 from tests.conftest import TORTURE
 from tests.labels.support import put_snapshot
 
@@ -63,27 +68,34 @@ with LocalStore.open(path) as store:
 """
 
 
+def start(code: str, arguments: list[str]) -> subprocess.Popen[str]:
+    """A process that runs `code` up to where it says that it is ready."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def release(processes: list[subprocess.Popen[str]]) -> None:
+    """Let them all go at the same moment."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
 def run_together(code: str, arguments: list[list[str]]) -> list[list[str]]:
     """Run one process per argument list, let them go at the same moment; their lines of output."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *given],
-            env={"PYTHONPATH": ":".join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for given in arguments
-    ]
+    processes = [start(code, given) for given in arguments]
     try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+        release(processes)
         outputs = []
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
         for process in processes:
             output, _errors = process.communicate()
             assert process.returncode == 0
@@ -127,6 +139,45 @@ def test_one_of_many_creators_wins(tmp_path: Path) -> None:
         assert labels.verify() == rounds
 
 
+ENDLESS = """
+import sys
+from jvs.castore.local import LocalStore
+from jvs.labels import Labels
+
+snapshots = [bytes.fromhex(text) for text in sys.argv[3:]]
+with LocalStore.open(sys.argv[1]) as store:
+    labels = Labels(store, actor=sys.argv[2])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for move in range(10**9):
+        print(labels.force("main", snapshots[move % len(snapshots)], tags=[f"t{move}"]).id.hex(), flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    path, rng = tmp_path / "store", random.Random(2)
+    with LocalStore.create(path) as store:
+        snapshots = [put_snapshot(store, name).hex() for name in "ab"]
+    acknowledged: set[str] = set()
+    for round_ in range(30 if TORTURE else 4):
+        movers = [start(ENDLESS, [str(path), str(n), *snapshots]) for n in range(3)]
+        release(movers)
+        time.sleep(rng.uniform(0.05, 0.3))
+        for mover in movers:
+            mover.kill()
+        for mover in movers:
+            lines = mover.communicate()[0].split("\n")
+            acknowledged.update(lines[:-1])  # the last may be half a line
+        with LocalStore.open(path) as store:
+            log = list(Labels(store).log("main", newest_first=False))
+            assert acknowledged <= {entry.id.hex() for entry in log}
+            assert len(log) <= len(acknowledged) + 3 * (round_ + 1)
+            assert Labels(store).verify() == len(log)
+            with MemoryStore().write() as txn:
+                assert len(list(replay(txn, store.journal_records()))) == len(log)
+    assert len(acknowledged) > 10
+
+
 ABA = """
 import sys
 from jvs.castore.local import LocalStore
@@ -140,8 +191,6 @@ with LocalStore.open(sys.argv[1]) as store:
 
 
 def test_a_b_a_by_another_process_is_caught(tmp_path: Path) -> None:
-    from jvs.errors import LabelMovedError
-
     with LocalStore.create(tmp_path / "store") as store:
         a, b = put_snapshot(store, "a"), put_snapshot(store, "b")
         labels = Labels(store)

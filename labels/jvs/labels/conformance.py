@@ -141,6 +141,14 @@ class LabelStoreContract:
         assert (entry.op, entry.parents, entry.depth) == ("force", (), 1)
         assert labels.force("new", bench.snapshot("b")).op == "create"
 
+    @pytest.mark.parametrize("op", ["push", "create", "repoint", "merge"])
+    def test_the_op_says_whether_the_label_was_new(self, bench: Bench, op: str) -> None:
+        labels = bench.labels
+        first = labels.compare_and_set("main", None, bench.snapshot("a"), op=op)
+        second = labels.compare_and_set("main", 1, bench.snapshot("b"), op=op)
+        assert first.op == ("merge" if op == "merge" else "create")
+        assert second.op == ("repoint" if op == "create" else op)
+
     def test_reset_stays_in_the_reflog_unless_allowed(self, bench: Bench) -> None:
         labels, a, b, c = bench.labels, bench.snapshot("a"), bench.snapshot("b"), bench.snapshot("c")
         first = labels.compare_and_set("main", None, a)

@@ -214,6 +214,12 @@ def decode_body(raw: bytes) -> Body:
     return body
 
 
+def message_in(raw: bytes) -> str:
+    """The message in a body that is shown in a list: without the checks that reading its entry makes."""
+    message: str = _unpack(raw, len(Body._fields))[1]
+    return message
+
+
 def decode_entry(label: str, skeleton: bytes, body: bytes | None) -> Entry:
     """The entry of `label` in these bytes (`body` None: dropped). Its id is recomputed and its body checked against
     the digest in the skeleton; raises IntegrityError (damaged)."""

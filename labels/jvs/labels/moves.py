@@ -28,6 +28,7 @@ from jvs.labels.reads import live_head, unknown_label, unknown_tag
 from jvs.labels.records import tag_row, write_detached, write_move, write_untag
 from jvs.labels.tables import (
     DELETED,
+    IDS,
     LABELS,
     SNAPSHOTS,
     Head,
@@ -36,6 +37,7 @@ from jvs.labels.tables import (
     head_of,
     name_key,
     newest_deleted,
+    place_of,
     skeleton_of,
     used_generation,
 )
@@ -64,7 +66,8 @@ class MoveRequest(NamedTuple):
     """A move asked for.
 
     expect   what the label must be now (see Expect)
-    op       one of MOVE_OPS; a push, force or repoint of a label that does not exist is recorded as `create`
+    op       one of MOVE_OPS; a push, force or repoint of a label that does not exist is recorded as `create`, and a
+             create of one that does as `repoint`
     parents  entry ids the content came from; None: the label's newest entry for a push, none otherwise
     """
 
@@ -91,6 +94,7 @@ def move(txn: WriteTxn, note: Note, request: MoveRequest) -> Entry:
     if parents is None:
         parents = (head.entry_id,) if head is not None and op == "push" else ()
     if head is not None:
+        op = "repoint" if op == "create" else op
         return _append(txn, note, name, head, op, request.new, parents)
     _check_free(txn, name)
     op = "create" if op in _CREATING else op
@@ -104,13 +108,15 @@ def reset(
     `allow_unlogged`; raises StateError (not-in-reflog)."""
     head = live_head(txn, name)
     compare(name, head, expect)
-    source = entry_by_id(txn, _digest(target, "a target"))
+    source = None if place_of(txn, _digest(target, "a target")) is None else entry_by_id(txn, target)
     content = target if source is None else source.to
     if content is None:
         raise UnknownError(f"the entry {target.hex()[:12]} deleted its label: there is no content to go back to")
     logged = txn.get(SNAPSHOTS, content + head.uid)
-    if logged is None and not allow_unlogged:
+    if logged is None:
         txn.check_table(SNAPSHOTS)
+        txn.check_table(IDS)
+    if logged is None and not allow_unlogged:
         raise StateError(
             f"{content.hex()[:12]} was never what {name} pointed to",
             code="not-in-reflog",
@@ -224,7 +230,7 @@ def compare(name: str, head: Head | None, expect: Expect) -> None:
         return
     raise LabelMovedError(
         f"{name} {_standing(head)}; expected {_expected(expect)}",
-        next=f"jvs fs log {name}" if head is not None else None,
+        next=f"jvs fs log {name}" if head is not None else "jvs fs ls",
         label=name,
         current=None if head is None else head.ca_id.hex(),
         current_generation=None if head is None else head.generation,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.errors import IndexDamagedError, UnknownError
-from jvs.labels.model import Entry, LabelInfo, decode_body, decode_entry
+from jvs.labels.model import Entry, LabelInfo, decode_entry, message_in
 from jvs.labels.names import check_label_name
 from jvs.labels.records import tag_row
 from jvs.labels.tables import (
@@ -172,7 +172,7 @@ def _info(txn: ReadTxn, name: str, head: Head) -> LabelInfo:
     found = entry_bytes(txn, head.uid, head.generation)
     if found is None:
         raise IndexDamagedError(f"the newest reflog entry of {name} is not there")
-    message = "" if found[1] is None else decode_body(found[1]).message
+    message = "" if found[1] is None else message_in(found[1])
     upstream = None if head.upstream is None else owner_of(txn, head.upstream)
     return LabelInfo(
         name=name,

@@ -306,12 +306,16 @@ def _resolve_name(txn: ReadTxn, text: str, path: bytes | None) -> Resolved:
 
 
 def _resolve_id(txn: ReadTxn, digest: Digest, path: bytes | None) -> Resolved:
+    # Kinds of id never coincide, so a page of that digest settles it without a look through all the ids there are.
+    if place_of(txn, digest) is None and (
+        txn.info(Kind.PAGE, digest) is not None or _starting_with(txn, digest.hex(), SNAPSHOTS)
+    ):
+        return Resolved(digest, None, None, None, path)
     entry = entry_by_id(txn, digest)
-    if entry is not None:
-        return _of_entry(txn, entry, path)
-    if not _starting_with(txn, digest.hex(), SNAPSHOTS) and txn.info(Kind.PAGE, digest) is None:
+    if entry is None:
+        txn.check_table(SNAPSHOTS)
         raise UnknownError(f"no entry and no snapshot has the id {digest.hex()}", next="jvs fs ls", id=digest.hex())
-    return Resolved(digest, None, None, None, path)
+    return _of_entry(txn, entry, path)
 
 
 def _resolve_prefix(txn: ReadTxn, prefix: str, path: bytes | None) -> Resolved:

@@ -187,18 +187,16 @@ def split_entry(raw: bytes) -> tuple[bytes, bytes | None]:
 
 
 def place_of(txn: ReadTxn, entry_id: Digest) -> tuple[bytes, int] | None:
-    """(uid, generation) of an entry id."""
+    """(uid, generation) of an entry id. None: it may be the id of something else; IDS was not checked."""
     key = txn.get(IDS, entry_id)
-    if key is None:
-        txn.check_table(IDS)
-        return None
-    return split_entry_key(key)
+    return None if key is None else split_entry_key(key)
 
 
 def skeleton_of(txn: ReadTxn, entry_id: Digest) -> Skeleton | None:
     """The skeleton of an entry id."""
     place = place_of(txn, entry_id)
     if place is None:
+        txn.check_table(IDS)
         return None
     found = entry_bytes(txn, *place)
     if found is None:
@@ -221,6 +219,7 @@ def entry_by_id(txn: ReadTxn, entry_id: Digest) -> Entry | None:
     """The entry of that id, verified, or None."""
     place = place_of(txn, entry_id)
     if place is None:
+        txn.check_table(IDS)
         return None
     entry = entry_at(txn, *place)
     if entry is None or entry.id != entry_id:
