@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import socket
 import struct
-import subprocess
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
@@ -26,6 +23,10 @@ from jvs.castore.ingest.statindex import Slot
 from jvs.castore.manifest import Tree
 from jvs.castore.treewriter import Stats
 from jvs.errors import MissingChildrenError
+
+if TYPE_CHECKING:
+    import socket
+    import subprocess
 
 LENGTH: Final = struct.Struct("<Q")
 MAX_MESSAGE: Final = 1 << 32
@@ -110,6 +111,8 @@ class Assistant:
 
     def give(self, fd: int, leftovers_token: str | None) -> bool:
         """Hand over an open directory (the descriptor stays the caller's); False when there is no assistant."""
+        import socket  # 5 ms that only a large push spends
+
         try:
             if self._sock is None:
                 self._start()
@@ -126,6 +129,8 @@ class Assistant:
         """Whether `take_back` would return at once."""
         if self._sock is None or not self._lent:
             return self._lent > 0
+        import select
+
         return bool(select.select([self._sock], [], [], 0)[0])
 
     def take_back(self) -> Taken | None:
@@ -176,6 +181,9 @@ class Assistant:
         self.close()
 
     def _start(self) -> None:
+        import socket
+        import subprocess
+
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -197,6 +205,8 @@ class Assistant:
             self._sock.close()
             self._sock = None
         if self._process is not None:
+            import subprocess
+
             try:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:

@@ -18,8 +18,9 @@ from jvs.castore.digest import Digest
 from jvs.castore.ingest.changed import build, classify
 from jvs.castore.ingest.ignore import IGNORE_FILE, MAX_IGNORE_FILE, Rules
 from jvs.castore.ingest.lend import Lender
+from jvs.castore.ingest.scout import Clean, look_ahead
 from jvs.castore.ingest.state import Done, Frame, Run, Skipped
-from jvs.castore.ingest.statindex import OWN_RULES, IndexBuilder, Record, StatIndex, pack_rows
+from jvs.castore.ingest.statindex import OWN_RULES, IndexBuilder, Record, Slot, StatIndex, pack_rows
 from jvs.castore.ingest.walk import FILE_FLAGS, Listing, Trail, list_directory, open_directory, open_root
 from jvs.castore.manifest import Tree
 from jvs.castore.names import MAX_DEPTH, display
@@ -151,6 +152,7 @@ class _Walk:
         self._lender = None if assistant is None else Lender(run, assistant)
         self._index = index if index is not None and index.root is not None else None
         self._base = base
+        self._clean: Mapping[Slot, Clean] = {}
 
     def run_all(self) -> Done:
         """The finished root."""
@@ -161,6 +163,8 @@ class _Walk:
         except OSError as error:
             raise StoreError(f"cannot list the directory: {error.strerror}", code="unreadable") from error
         record = self._index.top if self._index is not None else None
+        if self._index is not None and not run.rehash:
+            self._clean = look_ahead(self._index, fd)
         top = self._frame(None, "", fd, listing, record, None if record is None else pack_rows(listing.rows))
         if record is None:
             top.old = self._base
@@ -189,6 +193,10 @@ class _Walk:
         it cannot be entered."""
         run = self._run
         fd = -1
+        slot = frame.slots[position]
+        if slot is not None and frame.rules is None and slot in self._clean:
+            self._pass_over(frame, name, slot, self._clean[slot])
+            return None
         try:
             if len(run.trail) >= MAX_DEPTH:
                 raise OSError(errno.ENAMETOOLONG, f"it lies more than {MAX_DEPTH:,} levels deep")
@@ -200,7 +208,6 @@ class _Walk:
             frame.results[name] = None if isinstance(error, FileNotFoundError) else error
             return None
         run.directories += 1
-        slot = frame.slots[position]
         record = packed = None
         if slot is not None and self._index is not None:
             record = self._index.record(slot)
@@ -225,6 +232,16 @@ class _Walk:
             raise
         run.trail.push(name, fd)
         return child
+
+    def _pass_over(self, frame: Frame, name: str, slot: Slot, clean: Clean) -> None:
+        """Finish a subdirectory that the look ahead found to be as the index has it."""
+        assert self._index is not None
+        run = self._run
+        record = self._index.record(slot)
+        run.directories += clean.directories
+        run.ignored += clean.ignored
+        place = None if run.builder is None else run.builder.keep(record, run.builder.mark())
+        frame.results[name] = Done(record.tree, record.tree, place, True)
 
     def _frame(
         self, parent: Frame | None, name: str, fd: int, listing: Listing, record: Record | None, packed: bytes | None

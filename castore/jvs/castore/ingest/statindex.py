@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ import msgpack
 from blake3 import blake3
 
 from jvs.castore.digest import DIGEST_SIZE, Digest
-from jvs.castore.ingest.walk import Row
+from jvs.castore.ingest.walk import FILE_FLAGS, Row
 from jvs.castore.manifest import Tree
 
 _MAGIC: Final = b"jvsstat1"
@@ -121,8 +122,9 @@ class StatIndex:
             self.forget()
 
     def _load(self) -> None:
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        size = os.fstat(self._fd).st_size
+        self._fd = os.open(self.path, FILE_FLAGS)
+        info = os.fstat(self._fd)
+        size = info.st_size if stat.S_ISREG(info.st_mode) else 0
         tail = _TAIL.size + DIGEST_SIZE
         if size < len(_MAGIC) + tail:
             raise ValueError("too short")
