@@ -44,7 +44,7 @@ SPILL: Final = 16 << 20
 """A new index keeps this many bytes in memory; the rest goes to its temporary file at once."""
 
 NO_RULES: Final = bytes(16)
-"""`rules` of a directory above and in which there is no ignore file."""
+"""`rules` of a directory in which no ignore rules hold: neither its own nor from above."""
 UNKNOWN_RULES: Final = b"\xff" * 16
 """`rules` that match nothing: the directory is looked through name by name at the next push."""
 
@@ -66,7 +66,7 @@ class Record(NamedTuple):
     tree          the directory's root page and totals at that time
     rows          its packed rows (see `pack_rows`)
     children      for each directory among the rows, in order: its record, or None when it was not entered
-    rules         digest of the ignore rules that came down from above
+    rules         digest of the ignore rules that hold in it, those of its own file among them
     flags         OWN_RULES
     ignored       how many of its names were ignored and are not in the tree
     notes         (name, reason) of what was left out and must be told again at every push; an empty reason: the name
