@@ -1,6 +1,7 @@
 """A small program that works on a store and says what was acknowledged. Run by tests that kill it, or fail its calls.
 
-    driver.py STORE COUNT SIZE   make or open STORE; for each of COUNT rounds publish some objects and move a label
+    driver.py STORE COUNT SIZE FIRST   make or open STORE; for each of COUNT rounds, numbered from FIRST, publish some
+                                       objects of about SIZE bytes and move a label
 
 Each acknowledged round is a line `round digest` on stdout. A JvsError ends it with status 7 and its code on stderr.
 """
@@ -57,10 +58,11 @@ def push(store: LocalStore, number: int, size: int = 200) -> Digest:
 
 
 def main() -> None:
-    path, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    path = sys.argv[1]
+    count, size, first = map(int, sys.argv[2:])
     try:
         with LocalStore.create(path) as store:
-            for number in range(count):
+            for number in range(first, first + count):
                 root = push(store, number, size)
                 os.write(1, b"%d %s\n" % (number, root.hex().encode()))
     except JvsError as error:

@@ -27,7 +27,7 @@ def run(store: Path, *strace: str, rounds: int = ROUNDS, size: int = 200) -> sub
     """The driver under strace."""
     paths = os.pathsep.join(entry for entry in sys.path if entry)
     command = ["strace", "-f", "-qq", "-o", str(store.with_suffix(".trace")), *strace]
-    driven = [sys.executable, "-B", driver.__file__, str(store), str(rounds), str(size)]
+    driven = [sys.executable, "-B", driver.__file__, str(store), str(rounds), str(size), "0"]
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run([*command, *driven], capture_output=True, text=True, timeout=120, env=environment)
 

@@ -98,7 +98,7 @@ def test_every_bit(mode: str, golden: Path, scratch: Path) -> None:
                 shutil.copytree(golden, copy)
                 flipper.flip(copy, *at)
             opened = subprocess.run(
-                [sys.executable, driver.__file__, str(copy), "0", "0"],
+                [sys.executable, driver.__file__, str(copy), "0", "0", "0"],
                 capture_output=True,
                 text=True,
                 env={**os.environ, "PYTHONPATH": paths},
