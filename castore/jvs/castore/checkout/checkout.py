@@ -19,14 +19,15 @@ from dataclasses import dataclass, field
 from jvs.castore.binding import Loosened, Pending, UnappliedMode
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.apply import Changer, TemporaryNames, changed
+from jvs.castore.checkout.content import ORDINARY, SPECIAL, ModeRule, collision
 from jvs.castore.checkout.plan import Plan, Planner, Write, fold
 from jvs.castore.checkout.recover import clean_up, tighten
 from jvs.castore.checkout.reindex import Reindexer
-from jvs.castore.checkout.stage import ORDINARY, SPECIAL, ModeRule, NewFile, Progress, Stager, collision
+from jvs.castore.checkout.stage import Progress, Stager
 from jvs.castore.digest import Digest
-from jvs.castore.ingest.statindex import StatIndex
+from jvs.castore.ingest.statindex import StatIndex, unpack_rows
 from jvs.castore.ingest.walk import Row, open_root, row_of
-from jvs.castore.manifest import DIRECTORY, FILE, File, Symlink
+from jvs.castore.manifest import DIRECTORY, FILE, Directory, File, Symlink, Tree
 from jvs.castore.names import display, split_path
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import iter_entries
@@ -195,7 +196,7 @@ class _Checkout:
         for path in sorted(plan.kept):
             self._warnings.append(f"{display(path)}/ stays, for what is ignored in it")
         if index is not None:
-            builder = Reindexer(objects, directories, index, plan, self._stager.made, self._written).run(self._target)
+            builder = Reindexer(objects, directories, index, plan, self._stager, self._written).run(self._target)
             builder.save()
         files, size = self._stager.progress
         return CheckoutResult(
@@ -268,22 +269,24 @@ class _Checkout:
         if plan.fill:
             temps[b""] = self._names.new()
             os.mkdir(temps[b""], 0o700, dir_fd=self._directories.fd(b""))
-            stager.add_tree(temps[b""], b"", self._target, None)
+            stager.add_tree(temps[b""], b"", self._objects.tree(self._target), None)
         self._probe_collisions(plan.writes)
-        files: dict[bytes, list[NewFile]] = {}
+        files: dict[tuple[bytes, Digest], list[File]] = {}
+        own: dict[bytes, dict[bytes, bytes]] = {}
         for write in plan.writes:
             path, entry = write.path, write.entry
             directory = disk.split(path)[0]
-            if entry[1] == FILE:
-                temps[path] = self._names.new()
-                files.setdefault(directory, []).append(NewFile(temps[path], path, write.page, entry))
-            elif entry[1] == DIRECTORY:
+            if isinstance(entry, File):
+                temps[path] = own.setdefault(directory, {})[entry.name] = self._names.new()
+                files.setdefault((directory, write.page), []).append(entry)
+            elif isinstance(entry, Directory):
                 temps[path] = self._names.new()
                 with disk.reporting("cannot make the directory", path):
                     os.mkdir(temps[path], 0o700, dir_fd=self._directories.fd(directory))
-                stager.add_tree(disk.join(directory, temps[path]), path, self._objects.descend(entry), entry[2])
-        for directory, new in files.items():
-            stager.add_files(directory, new)
+                tree = Tree(self._objects.descend(entry), entry.entries, entry.bytes)
+                stager.add_tree(disk.join(directory, temps[path]), path, tree, entry.mode)
+        for (directory, page), new in files.items():
+            stager.add_files(directory, page, new, own[directory])
         stager.run(progress)
         return temps
 
@@ -327,12 +330,15 @@ class _Checkout:
         """Move everything from the temporary directory into the empty root."""
         root = self._directories.fd(b"")
         source = self._directories.fd(temp)
+        made = self._stager.made[b""]
+        for row in unpack_rows(made.rows) if made.rows else ():
+            self._stager.rows.setdefault(os.fsencode(row[0]), row)
         for entry in iter_entries(self._objects.page, self._target):
             try:
                 disk.put_in_place(entry[0], source, entry[0], root)
             except FileExistsError:
                 raise changed(entry[0]) from None
-            if entry[0] in self._stager.rows:
+            if entry[1] != DIRECTORY:
                 self._note(entry[0], os.stat(entry[0], dir_fd=root, follow_symlinks=False))
         self._directories.close()
         os.rmdir(temp, dir_fd=root)

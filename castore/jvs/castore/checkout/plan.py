@@ -18,7 +18,7 @@ from typing import NamedTuple
 from jvs.castore import pages
 from jvs.castore.binding import Pending, UnappliedMode
 from jvs.castore.checkout import disk
-from jvs.castore.checkout.stage import ModeRule, collision
+from jvs.castore.checkout.content import ModeRule, collision
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import Rules
 from jvs.castore.ingest.statindex import Record, Slot, StatIndex, pack_rows, unpack_rows
