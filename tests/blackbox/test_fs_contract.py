@@ -761,6 +761,22 @@ def test_a_reader_that_goes_away_is_no_error(pushed: Jvs) -> None:
         assert process.wait() == 141
 
 
+def test_closed_streams_do_no_harm(pushed: Jvs) -> None:
+    import subprocess
+    import sys
+
+    from tests.blackbox.conftest import CODE
+
+    (pushed.where / "d" / "new").write_text("x")
+    for words in (["fs", "push", "d"], ["fs", "log", "main"], ["fs", "log", "nowhere"]):
+        line = 'exec "$0" -c "$@" <&- >&- 2>&-'
+        command = ["sh", "-c", line, sys.executable, CODE, *words]
+        done = subprocess.run(command, cwd=pushed.where, env=pushed.environment, check=False)
+        assert done.returncode == (5 if "nowhere" in words else 0)
+    assert pushed.json("fs", "verify")["ok"] is True
+    assert pushed.json("fs", "pull", "main")["generation"] == 3
+
+
 def test_a_full_disk_under_stdout_is_an_error(shared: Jvs) -> None:
     import subprocess
     import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_json_has_two_spaces_and_a_list_is_streamed_in_the_same_shape(jvs: Run, 
 
 
 def test_a_list_that_breaks_off_is_still_one_value_with_the_error_in_it(jvs: Run, repo: FakeRepo) -> None:
-    def entries() -> object:
+    def entries() -> Iterator[Entry]:
         yield entry(1)
         raise IntegrityError("entry 2 is damaged")
 
@@ -71,6 +72,32 @@ def test_a_list_that_breaks_off_is_still_one_value_with_the_error_in_it(jvs: Run
     assert done.status == 8
     assert [item["generation"] for item in done.value["log"]] == [1]
     assert done.error["message"] == "entry 2 is damaged"
+
+
+def test_an_interrupt_in_a_list_completes_the_value(jvs: Run, repo: FakeRepo) -> None:
+    def entries() -> Iterator[Entry]:
+        yield entry(1)
+        raise KeyboardInterrupt
+
+    repo.answers["log_oldest_first"] = entries()
+    done = jvs("fs", "log", "main", "--json")
+    assert done.status == 130
+    assert done.error["code"] == "interrupted"
+    assert len(done.value["log"]) == 1
+
+
+def test_a_failure_after_the_answer_adds_no_second_value(
+    jvs: Run, repo: FakeRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*exc: object) -> None:
+        raise IntegrityError("it does not close")
+
+    monkeypatch.setattr(type(repo), "__exit__", leave)
+    repo.answers["list_labels"] = [info("main")]
+    done = jvs("fs", "ls", "--json")
+    assert done.status == 8
+    assert list(done.value) == ["labels"]
+    assert done.err.startswith("error: it does not close")
 
 
 def test_a_list_that_fails_at_once_is_an_error_object_alone(jvs: Run, repo: FakeRepo) -> None:

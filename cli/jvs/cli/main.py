@@ -133,6 +133,9 @@ def main() -> None:
     flushed by then, and taking thousands of objects apart one by one costs a sixth of a short run (8 of 50 ms).
     Nor does it look for cycles: what a command makes has next to none, and looking was 3 % of a large push."""
     gc.disable()
+    # With a stream closed (`>&-`) Python has none, and the next file opened would get its number.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         status = run(cli, sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being reported

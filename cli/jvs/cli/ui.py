@@ -31,6 +31,7 @@ class Ui:
 
     json, quiet, store, debug, no_progress, no_color: as given anywhere on the command line.
     command: the verb that runs, as typed: `jvs fs push`.
+    answered: the JSON value of this run is on stdout, or a part of it: there must be no second one.
     json_wanted: `--json` stands among the words typed, whether or not they could be understood.
     """
 
@@ -38,6 +39,7 @@ class Ui:
         before = words[: words.index("--")] if "--" in words else words
         self.json_wanted = "--json" in before
         self.command = "jvs"
+        self.answered = False
         self.json = False
         self.quiet = False
         self.debug = False
@@ -122,7 +124,9 @@ class Ui:
 
     def emit(self, value: Json) -> None:
         """The one JSON value of this run."""
-        self.say(to_json(value))
+        text = to_json(value)
+        self.answered = True
+        self.say(text)
 
     def stream(self, head: Json, key: str, items: Iterable[Json]) -> None:
         """The one JSON value of this run: `head` and a list under `key`, written as its items come.
@@ -135,6 +139,7 @@ class Ui:
         separator = ""
         error: JvsError | None = None
         item = next(iterator, None)
+        self.answered = True
         write((to_json(head)[:-2] + ",\n" if head else "{\n") + f'  "{key}": [')
         while item is not None:
             write(separator + "\n    " + to_json(item).replace("\n", "\n    "))
@@ -170,7 +175,7 @@ class Ui:
 
     def fail(self, error: JvsError, as_json: bool) -> int:
         """Report the failure that ended this run; returns the exit status."""
-        if as_json:
+        if as_json and not self.answered:
             self.emit({"error": error_json(error)})
         else:
             self.complain(error)

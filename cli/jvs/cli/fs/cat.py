@@ -78,6 +78,7 @@ def _as_json(ui: Ui, rev: str, pieces: Iterator[bytes]) -> None:
         except UnicodeDecodeError:
             pass
     write = sys.stdout.write
+    ui.answered = True
     write(to_json({"path": rev, "encoding": "base64"})[:-2] + ',\n  "content": "')
     error: JvsError | None = None
     try:
