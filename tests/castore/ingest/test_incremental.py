@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from jvs.castore.ingest import changed, stable
+from jvs.castore.ingest import changed, scout, stable
 from jvs.castore.ingest.ingest import ingest
 from jvs.castore.treewriter import TreeWriter
 from tests.castore.ingest.support import Ground, on_disk, settled_clock
@@ -269,6 +269,7 @@ def test_a_hasher_as_sink_says_the_same(ground: Ground) -> None:
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "\udcff", "x.y"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+RULES = [b"", b"a\n", b"*.y\n", b"b/\n", b"/a/b\n", b"*\n!a\n!*/\n", b"!c\n", b"**/c\n"]
 CONTENTS = st.one_of(st.binary(max_size=8), st.integers(90, 3000).map(lambda size: b"long" * (size // 4)))
 
 
@@ -282,8 +283,11 @@ class Histories(RuleBasedStateMachine):
         self.exit.enter_context(settled_clock())
         patch = self.exit.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(changed, "EDITS", 3)
+        patch.setattr(scout, "MIN_ENTRIES", 1)  # every push looks ahead
+        patch.setattr(scout, "UNITS", 3)
         self.ground = Ground(self.root, inline_limit=100, chunk_min=64, chunk_avg=256, chunk_max=1024)
         self.dirty = False
+        self.ruled = False
 
     def teardown(self) -> None:
         self.exit.close()
@@ -365,6 +369,12 @@ class Histories(RuleBasedStateMachine):
             os.unlink(target)
         os.rename(self._path(one), target)
 
+    @rule(directory=st.sampled_from(["", "a/", "a/b/"]), text=st.sampled_from(RULES))
+    def ignore(self, directory: str, text: bytes) -> None:
+        self.ruled = True
+        self._room(directory + ".jvsignore")
+        self.ground.write(directory + ".jvsignore", text)
+
     @rule()
     def lose_the_index(self) -> None:
         if self.ground.index_path.exists():
@@ -374,11 +384,15 @@ class Histories(RuleBasedStateMachine):
     @rule(rehash=st.booleans())
     def push(self, rehash: bool) -> None:
         self.dirty = False
+        without_index = self.ground.fresh(base=self.ground.base)
         result = self.ground.push(rehash=rehash)
-        assert result.tree == self.ground.fresh()
+        assert result.tree == without_index
         disk = on_disk(self.ground.directory)
-        assert self.ground.content(result.tree) == disk
-        assert result.files + result.directories == len(disk)
+        content = self.ground.content(result.tree)
+        if not self.ruled:
+            assert result.tree == self.ground.fresh()
+            assert content == disk
+            assert result.files + result.directories == len(disk)
         again = self.ground.push()
         assert again[:3] == result[:3]
         assert self.ground.saved is False
