@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -17,6 +18,8 @@ from jvs.workspace.results import (
     Change,
     Damage,
     DiffResult,
+    DoctorResult,
+    Finding,
     PullResult,
     PushResult,
     PushStats,
@@ -241,3 +244,48 @@ def test_output_is_utf8_whatever_the_locale(locale: str) -> None:
         check=True,
     )
     assert done.stdout == b"caf\xc3\xa9 \\udce9\n"
+
+
+BROKEN = Finding("index", "a row is\ngone", "error", "damaged", "index/data.mdb")
+MENDED = Finding("index", "a row was gone", "error", "damaged", None, repaired=True)
+HINT = Finding("packs", "a leftover", "warning")
+
+
+@pytest.mark.parametrize(
+    ("findings", "words", "status", "lines", "step"),
+    [
+        ((), [], 0, ["Store is healthy."], None),
+        ((HINT,), [], 0, ["warning  packs: a leftover", "Store is healthy."], None),
+        ((MENDED,), ["--repair"], 0, ["error    index: a row was gone (repaired)", "Store is healthy."], None),
+        ((BROKEN,), [], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "jvs doctor --repair"),
+        ((BROKEN,), ["--repair"], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "restore the store"),
+    ],
+)
+def test_doctor(
+    findings: tuple[Finding, ...],
+    words: list[str],
+    status: int,
+    lines: list[str],
+    step: str | None,
+    jvs: Run,
+    repo: FakeRepo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, bool]] = []
+
+    def examine(path: str, **options: bool) -> DoctorResult:
+        asked.append(options)
+        return DoctorResult(findings)
+
+    module = ModuleType("jvs.workspace.doctor")
+    module.doctor = examine  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "jvs.workspace.doctor", module)
+    done = jvs("doctor", *words)
+    assert done.status == status
+    assert done.out.splitlines() == lines
+    assert (f"next: {step}" in done.err) if step else done.err == ""
+    program = jvs("doctor", *words, "--json")
+    assert program.status == status
+    assert program.value["healthy"] is (status == 0)
+    assert ("error" in program.value) is (status != 0)
+    assert asked[0] == {"repair": "--repair" in words, "rebuild_index": False, "strict": False}
