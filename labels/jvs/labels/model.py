@@ -154,7 +154,7 @@ def new_body(message: str, actor: str, tags: Sequence[str], meta: Mapping[str, A
     _check_text(actor, MAX_ACTOR, "the actor", "usage")
     kept = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
     try:
-        plain = _canonical(meta or {})
+        plain = _canonical(dict(meta or {}))
         attached = len(_pack((kept, plain)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"meta must be JSON of moderate size and depth: {error}") from None
@@ -167,21 +167,27 @@ def decode_skeleton(raw: bytes) -> Skeleton:
     """The skeleton in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
     fields = _unpack(raw, len(Skeleton._fields))
     uid, generation, at_ms, from_, to, op, parents, depth, prev, body = fields
+    # What msgpack decodes to has exactly these types; comparing types also keeps a bool from passing for a number.
     sound = (
-        _is_bytes(uid, UID_SIZE)
-        and _is_int(generation, 1)
-        and _is_int(at_ms, 0)
-        and (from_ is None or _is_bytes(from_, DIGEST_SIZE))
-        and (to is None or _is_bytes(to, DIGEST_SIZE))
-        and isinstance(op, str)
+        type(uid) is bytes
+        and len(uid) == UID_SIZE
+        and type(generation) is int
+        and 0 < generation < _INT_LIMIT
+        and type(at_ms) is int
+        and 0 <= at_ms < _INT_LIMIT
+        and (from_ is None or (type(from_) is bytes and len(from_) == DIGEST_SIZE))
+        and (to is None or (type(to) is bytes and len(to) == DIGEST_SIZE))
+        and type(op) is str
         and 0 < len(op) <= MAX_OP
         and not op.strip(_OP_CHARS)
-        and isinstance(parents, list)
+        and type(parents) is list
         and len(parents) <= MAX_PARENTS
-        and all(_is_bytes(parent, DIGEST_SIZE) for parent in parents)
-        and _is_int(depth, 1)
-        and (prev is None or _is_bytes(prev, DIGEST_SIZE))
-        and _is_bytes(body, DIGEST_SIZE)
+        and not [parent for parent in parents if type(parent) is not bytes or len(parent) != DIGEST_SIZE]
+        and type(depth) is int
+        and 0 < depth < _INT_LIMIT
+        and (prev is None or (type(prev) is bytes and len(prev) == DIGEST_SIZE))
+        and type(body) is bytes
+        and len(body) == DIGEST_SIZE
     )
     if not sound:
         raise IntegrityError("a reflog entry has a field that no entry may have")
@@ -195,12 +201,13 @@ def decode_body(raw: bytes) -> Body:
     """The body in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
     salt, message, actor, tags, meta = _unpack(raw, len(Body._fields))
     sound = (
-        _is_bytes(salt, _SALT_SIZE)
-        and isinstance(message, str)
-        and isinstance(actor, str)
-        and isinstance(tags, list)
-        and all(isinstance(tag, str) for tag in tags)
-        and isinstance(meta, dict)
+        type(salt) is bytes
+        and len(salt) == _SALT_SIZE
+        and type(message) is str
+        and type(actor) is str
+        and type(tags) is list
+        and not [tag for tag in tags if type(tag) is not str]
+        and type(meta) is dict
     )
     if not sound:
         raise IntegrityError("the body of a reflog entry has a field that no body may have")
@@ -270,10 +277,10 @@ def _canonical(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"nested more than {MAX_META_DEPTH} deep")
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{value} is not JSON")
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
+    if isinstance(value, dict):
+        if [key for key in value if not isinstance(key, str)]:
             raise TypeError("a key is not a string")
         return {key: _canonical(value[key], depth + 1) for key in sorted(value)}
     if isinstance(value, list | tuple):
@@ -294,11 +301,3 @@ def _unpack(raw: bytes, fields: int) -> list[Any]:
     if not isinstance(value, list) or len(value) != fields:
         raise IntegrityError("a reflog entry has the wrong number of fields")
     return value
-
-
-def _is_bytes(value: object, size: int) -> bool:
-    return isinstance(value, bytes) and len(value) == size
-
-
-def _is_int(value: object, lowest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < _INT_LIMIT

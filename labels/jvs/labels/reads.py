@@ -11,7 +11,9 @@ from jvs.labels.model import Entry, LabelInfo, decode_entry, message_in
 from jvs.labels.names import check_label_name
 from jvs.labels.records import tag_row
 from jvs.labels.tables import (
+    DELETED,
     LABELS,
+    NAMES,
     TAGGED,
     TAGS,
     Head,
@@ -37,9 +39,17 @@ NEAREST_COMPARED = 4000
 
 
 def label_info(txn: ReadTxn, name: str) -> LabelInfo | None:
-    """The live label `name`, or None."""
+    """The live label `name`, or None.
+
+    None is followed by an error, or by the creation of that label, so all that either looks up is checked here, where
+    it holds up nobody: the first check of a table in a process reads all of it, and moves wait for one another.
+    """
     head = head_of(txn, name)
-    return None if head is None else _info(txn, name, head)
+    if head is not None:
+        return _info(txn, name, head)
+    txn.check_table(DELETED)
+    txn.check_table(NAMES)
+    return None
 
 
 def live_head(txn: ReadTxn, name: str) -> Head:

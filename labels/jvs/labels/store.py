@@ -233,6 +233,8 @@ class Labels:
 
     def move(self, request: MoveRequest) -> Entry:
         """`move_in`, in a transaction of its own."""
+        if request.expect is None or request.expect == 0 or request.expect is ANYTHING:
+            self.get(request.name)  # it may be a creation: see `reads.label_info`
         with self._store.write() as txn:
             return self.move_in(txn, request)
 
