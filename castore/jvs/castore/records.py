@@ -54,8 +54,12 @@ def decode(raw: bytes) -> JournalRecord:
             raise _damaged("its digest does not match")
         if packed_body is not None and body_digest(packed_body) != digest_of_body:
             raise _damaged("its body's digest does not match")
-        body = None if packed_body is None else msgpack.unpackb(packed_body)
-        return JournalRecord(seq, at_ms, op, msgpack.unpackb(packed), body, prev, digest)
+        skeleton = msgpack.unpackb(packed)
+        body = {} if packed_body is None else msgpack.unpackb(packed_body)
+        types = tuple(map(type, (seq, at_ms, op, skeleton, body, prev)))
+        if types != (int, int, str, dict, dict, bytes) or len(prev) != DIGEST_SIZE:
+            raise _damaged("not a record")
+        return JournalRecord(seq, at_ms, op, skeleton, None if packed_body is None else body, prev, digest)
     except (ValueError, TypeError, msgpack.UnpackException) as exc:
         raise _damaged("not a record") from exc
 

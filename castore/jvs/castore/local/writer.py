@@ -201,18 +201,21 @@ class LocalWriter:
         return _Pack(pack, file, end, registered=True)
 
     def _fit(self, pack: bytes, file: Descriptor) -> int | None:
-        """Where to append to a pack that is locked, cut back to what is committed; None when it may not be."""
+        """Where to append to a pack that is locked, cut back to what is committed; None when it may not be.
+
+        Its row is read in a write transaction: when a process was killed between the last write of a commit and its
+        entry in LMDB's lock file, readers see the state before that commit until the next writer has put it right.
+        """
         noted = self._store.noted()
-        with self._store.read() as txn:
-            row, last = txn.pack_row(pack), txn.id
-        status = os.fstat(file.fd)
-        if row is None or row.state != PackRow.OPEN or status.st_nlink != 1:
-            return None
-        if status.st_size < row.committed_end:
-            # Something published lies in what is missing: nothing may be written where it was.
-            with self._store.write() as write:
-                write.set_pack(pack, state=PackRow.SEALED, committed_end=row.committed_end)
-            return None
+        with self._store.write() as txn:
+            row, status = txn.pack_row(pack), os.fstat(file.fd)
+            if row is None or row.state != PackRow.OPEN or status.st_nlink != 1:
+                return None
+            if status.st_size < row.committed_end:
+                # Something published lies in what is missing: nothing may be written where it was.
+                txn.set_pack(pack, state=PackRow.SEALED, committed_end=row.committed_end)
+                return None
+            last = txn.id - 1
         if status.st_size > row.committed_end:
             check_not_rolled_back(noted, last)
             os.ftruncate(file.fd, row.committed_end)
