@@ -43,10 +43,14 @@ def test_a_step_that_the_failure_gives_itself_is_left_as_it_is(jvs: Run, repo: F
 def test_the_paths_of_a_refusal_are_listed_and_escaped(jvs: Run, repo: FakeRepo) -> None:
     paths = [f"f{number}" for number in range(19)] + ["bad\nname"]
     repo.answers["pull"] = UnsavedChangesError("unsaved changes in d", paths=paths, count=25)
-    lines = jvs("fs", "pull", "main", "d").err.splitlines()
+    lines = jvs("fs", "pull", "main@{1}", "a dir").err.splitlines()
     assert lines[0] == "error: unsaved changes in d"
     assert lines[1] == "  f0"
-    assert lines[20:] == ["  bad\\nname", "  ... and 5 more", "next: jvs fs pull REV DIR --autosave (or --discard)"]
+    assert lines[20:] == [
+        "  bad\\nname",
+        "  ... and 5 more",
+        "next: jvs fs pull 'main@{1}' 'a dir' --autosave (or --discard)",
+    ]
 
 
 def test_what_matches_an_ambiguous_operand_is_listed(jvs: Run, repo: FakeRepo) -> None:

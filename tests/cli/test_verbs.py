@@ -119,7 +119,7 @@ def test_a_pull_says_what_it_saved_and_what_it_could_not_do(jvs: Run, repo: Fake
     counts = "3 written, 1 removed, 2 modes changed, 10 unchanged, 2.0 KiB, "
     assert done.out.startswith(f"pulled main@7 {SHORT_ONE} into di\\x1br: {counts}")
     assert done.err.splitlines() == [
-        "saved what was there as autosave/main@1; to see it: jvs fs diff autosave/main@1",
+        "saved what was there as autosave/main@1; to bring it back: jvs fs pull autosave/main@1 'di\\x1br'",
         "warning: run.sh: setuid left out",
     ]
 

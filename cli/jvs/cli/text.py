@@ -74,6 +74,13 @@ def plain(text: str) -> str:
         return ascii(text)[1:-1]
 
 
+def command(*words: str) -> str:
+    """A command line to be typed, quoted where a shell needs it."""
+    import shlex  # only some messages name a command
+
+    return plain(shlex.join(words))
+
+
 def first_line(text: str) -> str:
     """The first line of a message, harmless; ` ...` when there is more."""
     head, _, rest = text.strip().partition("\n")

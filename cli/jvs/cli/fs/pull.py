@@ -6,10 +6,10 @@ import time
 
 import click
 
-from jvs.cli.text import count, duration, short, size
+from jvs.cli.text import command, count, duration, short, size
 from jvs.cli.ui import Ui
 from jvs.cli.verb import labels, verb
-from jvs.errors import UsageError
+from jvs.errors import UnsavedChangesError, UsageError
 
 EXAMPLES = """
 jvs fs pull main                    # what is main? prints its id
@@ -58,15 +58,20 @@ def pull(
         raise UsageError("--autosave and --discard exclude each other", next="jvs fs pull --help")
     started = time.perf_counter()
     with ui.open_repo() as repo, ui.progress("pull") as progress:
-        result = repo.pull(
-            rev,
-            directory,
-            autosave=autosave,
-            discard=discard,
-            special_modes=special_modes,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        try:
+            result = repo.pull(
+                rev,
+                directory,
+                autosave=autosave,
+                discard=discard,
+                special_modes=special_modes,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        except UnsavedChangesError as error:
+            if directory is not None:
+                error.next = f"{command('jvs', 'fs', 'pull', rev, directory, '--autosave')} (or --discard)"
+            raise
 
     def people() -> list[str]:
         named = "" if result.label is None else f"{result.label}@{result.generation} "
@@ -84,7 +89,8 @@ def pull(
     status = ui.show(result.as_json, people, [result.ca_id.hex()])
     if not ui.json:
         if result.autosaved is not None:
-            ui.talk(f"saved what was there as {result.autosaved}; to see it: jvs fs diff {result.autosaved}")
+            back = command("jvs", "fs", "pull", result.autosaved, result.directory or "")
+            ui.talk(f"saved what was there as {result.autosaved}; to bring it back: {back}")
         for warning in result.warnings[:_SHOWN]:
             ui.talk(f"warning: {ui.name(warning)}")
         if len(result.warnings) > _SHOWN:
