@@ -377,7 +377,7 @@ class _Checkout:
         still: dict[bytes, UnappliedMode] = {}
         for path, modes in unapplied.items():
             found = self._objects.find(self._target, split_path(path))
-            if found is None or not isinstance(found.entry, File) or found.entry.mode != modes.wanted:
+            if found is None or isinstance(found.entry, Symlink) or found.entry.mode != modes.wanted:
                 continue
             directory, name = disk.split(path)
             info = disk.lstat(name, self._directories.fd(directory))

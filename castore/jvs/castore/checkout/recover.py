@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 from collections.abc import Sequence
 
@@ -23,7 +24,8 @@ from jvs.castore.objects import ObjectStore
 from jvs.errors import JvsError
 
 RECOVERED = b"jvs-recovered-"
-"""Beginning of the name of something that had been renamed aside and whose bytes are not in those trees."""
+"""Beginning of the name of something that had been renamed aside and whose bytes are not in those trees. The token is
+not in it, since a push leaves out what has that in its name."""
 
 
 def clean_up(
@@ -54,7 +56,7 @@ def clean_up(
                 if is_directory and not is_control_name(name):
                     stack.append(disk.join(path, name))
             elif name.endswith(ASIDE) and not _is_saved(objects, path, name, fd, trees):
-                plain = RECOVERED + name.removeprefix(b".jvs-tmp-")
+                plain = RECOVERED + secrets.token_hex(4).encode("ascii")
                 disk.put_in_place(name, fd, plain, fd)
                 recovered.append(disk.join(path, plain))
             else:

@@ -25,32 +25,45 @@ from jvs.castore.objects import ObjectStore
 
 
 class _Child(NamedTuple):
-    """A subdirectory still to be done: its name, its tree, and its old record if there is one."""
+    """A subdirectory: its name, its tree (None: it is not in the target), and its old record if there is one."""
 
-    name: bytes
-    digest: Digest
-    slot: Slot | None
+    name: str
+    digest: Digest | None
+    slot: Slot | None = None
 
 
-class _Frame(NamedTuple):
+class _Frame:
     """A directory that is being done: its rows, then the records of its subdirectories, then its own.
 
-    settled     times at or before this one tell any later change (inherited by directories that were made)
-    above       the ignore rules that came down; inside: those in it
-    strange     it holds names that are not the target's
-    below       what is still to be done, last first; done: the places of the others by name
+    settled  times at or before this one tell any later change (inherited by directories that were made)
+    rules    the ignore rules that hold in it; own_rules: whether some of them are its own
+    below    its subdirectories in the order of the rows, of which `slots` says where the new records of the first are
+    strange  it holds names that are not the target's
     """
 
-    path: bytes
-    tree: Tree
-    mark: int
-    rows: list[Row]
-    settled: int
-    above: Rules | None
-    inside: Rules | None
-    strange: bool
-    below: list[_Child]
-    done: dict[str, Slot]
+    def __init__(
+        self,
+        path: bytes,
+        tree: Tree,
+        mark: int,
+        rows: bytes | list[Row],
+        settled: int,
+        rules: Rules | None,
+        own_rules: bool,
+        below: list[_Child],
+        *,
+        strange: bool = False,
+    ) -> None:
+        self.path = path
+        self.tree = tree
+        self.mark = mark
+        self.rows = rows
+        self.settled = settled
+        self.rules = rules
+        self.own_rules = own_rules
+        self.below = below
+        self.strange = strange
+        self.slots: list[Slot | None] = []
 
 
 class Reindexer:
@@ -88,23 +101,24 @@ class Reindexer:
         stack = [self._listed(b"", target, builder.mark(), None)]
         while True:
             frame = stack[-1]
-            if frame.below:
-                child = frame.below.pop()
-                path = disk.join(frame.path, child.name)
-                mark = builder.mark()
-                made = self._stager.made.get(path)
-                if made is not None and made.rows:
-                    stack.append(self._as_made(path, made, mark, frame))
-                elif (slot := self._unchanged(child, path)) is not None:
-                    frame.done[os.fsdecode(child.name)] = builder.keep(self._index.record(slot), mark)
-                else:
-                    stack.append(self._listed(path, child.digest, mark, frame.inside))
+            if len(frame.slots) == len(frame.below):
+                stack.pop()
+                slot = self._add(builder, frame)
+                if not stack:
+                    return slot
+                stack[-1].slots.append(slot)
                 continue
-            stack.pop()
-            slot = self._add(builder, frame)
-            if not stack:
-                return slot
-            stack[-1].done[os.fsdecode(disk.split(frame.path)[1])] = slot
+            child = frame.below[len(frame.slots)]
+            path = disk.join(frame.path, os.fsencode(child.name))
+            made = self._stager.made.get(path)
+            if child.digest is None:
+                frame.slots.append(None)
+            elif made is not None and made.rows and made.ordered:
+                stack.append(self._as_made(path, made, builder.mark(), frame))
+            elif (kept := self._unchanged(child, path)) is not None:
+                frame.slots.append(builder.keep(self._index.record(kept), builder.mark()))
+            else:
+                stack.append(self._listed(path, child.digest, builder.mark(), frame.rules))
 
     def _unchanged(self, child: _Child, path: bytes) -> Slot | None:
         """The old record of a directory that is wholly as it says."""
@@ -116,71 +130,61 @@ class Reindexer:
 
     def _as_made(self, path: bytes, made: Made, mark: int, above: _Frame) -> _Frame:
         """A directory that the checkout wrote: its rows as they were, out of everybody's reach, when it was done."""
-        rows = list(unpack_rows(made.rows))
-        young = made.newest > above.settled
-        own_rules = False
-        for number, row in enumerate(rows):
-            if len(row) == 6:
-                own_rules = own_rules or row[0] == IGNORE_FILE
-                if young:
-                    rows[number] = trusted_row(row, above.settled)
-                continue
-            full = disk.join(path, os.fsencode(row[0]))
-            if len(row) == 1:
-                rows[number] = trusted_row(self._stager.rows.get(full, row), above.settled)
-            elif (modes := self._stager.unapplied.get(full)) is not None:
-                rows[number] = (row[0], stat.S_IFDIR | modes.disk)
-        below = [_Child(name, self._stager.made[disk.join(path, name)].tree.digest, None) for name in made.below]
-        below.reverse()
-        rules = self._rules(path, above.inside) if own_rules else above.inside
-        return _Frame(path, made.tree, mark, rows, above.settled, above.inside, rules, False, below, {})
+        rows: bytes | list[Row] = made.rows
+        if made.newest > above.settled or self._stager.unapplied:
+            rows = [self._row_made(path, row, above.settled) for row in unpack_rows(made.rows)]
+        below = [_Child(name, self._stager.made[disk.join(path, os.fsencode(name))].tree.digest) for name in made.below]
+        rules = self._rules(path, above.rules) if made.own_rules else above.rules
+        return _Frame(path, made.tree, mark, rows, above.settled, rules, made.own_rules, below)
+
+    def _row_made(self, path: bytes, row: Row, settled: int) -> Row:
+        if len(row) == 2:
+            modes = self._stager.unapplied.get(disk.join(path, os.fsencode(row[0])))
+            return row if modes is None else (row[0], stat.S_IFDIR | modes.disk)
+        return trusted_row(row, settled)
 
     def _listed(self, path: bytes, digest: Digest, mark: int, rules: Rules | None) -> _Frame:
         """A directory that was there, and changed."""
         fd = self._directories.fd(path)
         listing = list_directory(fd)
         names: set[str] = set()
-        children: dict[bytes, Digest] = {}
+        children: dict[str, Digest] = {}
         for entry in pages.iter_entries(self._objects.page, digest):
             names.add(os.fsdecode(entry[0]))
             if entry[1] == DIRECTORY:
-                children[entry[0]] = entry[3]
+                children[os.fsdecode(entry[0])] = entry[3]
         old, slots = self._old(path)
         settled = self._clock.settled_before(fd, listing.rows)
         rows: list[Row] = []
         for row in listing.rows:
             known = len(row) == 2 or self._known(disk.join(path, os.fsencode(row[0])), row, old)
             rows.append(trusted_row(row, settled) if known else (row[0],))
-        present = {row[0] for row in listing.rows if len(row) == 2}
-        below = [
-            _Child(name, children[name], slots.get(os.fsdecode(name)))
-            for name in sorted(children, reverse=True)
-            if os.fsdecode(name) in present
-        ]
-        has_rules = any(row[0] == IGNORE_FILE for row in listing.rows)
+        own_rules = any(row[0] == IGNORE_FILE for row in rows)
         return _Frame(
             path,
             self._objects.tree(digest),
             mark,
             rows,
             settled,
-            rules,
-            self._rules(path, rules) if has_rules else rules,
-            any(row[0] not in names or is_control_name(os.fsencode(row[0])) for row in listing.rows),
-            below,
-            {},
+            self._rules(path, rules) if own_rules else rules,
+            own_rules,
+            [_Child(row[0], children.get(row[0]), slots.get(row[0])) for row in rows if len(row) == 2],
+            strange=any(row[0] not in names or is_control_name(os.fsencode(row[0])) for row in rows),
         )
 
     def _known(self, path: bytes, row: Row, old: dict[str, Row]) -> bool:
         """Whether the entry's content is known to be the target's."""
-        if path in self._written:
-            return self._written[path] == row
-        if path in self._plan.known:
-            return self._plan.known[path] == row
+        for rows in (self._written, self._plan.known, self._stager.rows):
+            if (known := rows.get(path)) is not None:
+                return known == row
         return old.get(row[0]) == row and path not in self._plan.touched
 
     def _old(self, path: bytes) -> tuple[dict[str, Row], dict[str, Slot | None]]:
-        """What the old index says of the files, and of the subdirectories, of a directory that changed."""
+        """What is known of the files in a directory from when it was written, or from the old index; and the old
+        records of its subdirectories."""
+        made = self._stager.made.get(path)
+        if made is not None:
+            return {row[0]: row for row in unpack_rows(made.rows)} if made.rows else {}, {}
         slot = self._plan.slots.get(path)
         if slot is None:
             return {}, {}
@@ -197,12 +201,6 @@ class Reindexer:
         return above if content is None else Rules(above, disk.depth(path), content)
 
     def _add(self, builder: IndexBuilder, frame: _Frame) -> Slot:
-        rules = UNKNOWN_RULES if frame.strange else frame.inside.digest if frame.inside is not None else NO_RULES
-        return builder.add(
-            frame.mark,
-            frame.rows,
-            frame.tree,
-            [frame.done.get(row[0]) for row in frame.rows if len(row) == 2],
-            rules=rules,
-            flags=OWN_RULES if frame.inside is not frame.above else 0,
-        )
+        rules = UNKNOWN_RULES if frame.strange else NO_RULES if frame.rules is None else frame.rules.digest
+        flags = OWN_RULES if frame.own_rules else 0
+        return builder.add(frame.mark, frame.rows, frame.tree, frame.slots, rules=rules, flags=flags)

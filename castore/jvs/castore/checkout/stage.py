@@ -18,6 +18,7 @@ from jvs.castore.binding import UnappliedMode
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.content import ContentWriter, LargeFile, ModeRule, collision
 from jvs.castore.digest import Digest
+from jvs.castore.ingest.ignore import IGNORE_FILE
 from jvs.castore.ingest.statindex import pack_rows
 from jvs.castore.ingest.walk import Row, row_of
 from jvs.castore.manifest import Directory, File, Symlink, Tree
@@ -39,17 +40,21 @@ class Progress(NamedTuple):
 class Made(NamedTuple):
     """A directory that was written.
 
-    tree     what it is
-    below    names of its subdirectories
-    rows     packed rows of all that is in it, in listing order (`b""`: not kept); those of subdirectories as they will
-             be when their permission bits are set, those of large files unsure
-    newest   the newest time in them
+    tree       what it is
+    below      names of its subdirectories
+    rows       packed rows of all that is in it but large files (`b""`: not kept); those of subdirectories as they will
+               be when their permission bits are set
+    ordered    whether these are all its rows, in listing order; `below` is in that order then too
+    newest     the newest time in them
+    own_rules  whether there is an ignore file
     """
 
     tree: Tree
-    below: tuple[bytes, ...]
+    below: tuple[str, ...]
     rows: bytes
+    ordered: bool
     newest: int
+    own_rules: bool
 
 
 class DirectoryMode(NamedTuple):
@@ -208,9 +213,9 @@ class Stager:
         if task.mode is not None:
             self._directory_mode(fd, task.path, task.mode)
         rows: list[Row] = []
+        complete = True
         links: list[Symlink] = []
         below: list[_Task] = []
-        names: list[bytes] = []
         where = (task.temp, task.path)
         for page, decoded in pages.iter_pages(self._objects.page, task.tree.digest):
             files: list[File] = []
@@ -219,30 +224,33 @@ class Stager:
                     files.append(entry)
                 elif isinstance(entry, Directory):
                     below.append(self._make_directory(fd, entry, where))
-                    names.append(entry.name)
                     rows.append((os.fsdecode(entry.name), stat.S_IFDIR | self._rule.of(entry)))
                 else:
                     links.append(entry)
             written, large = self._content.small(fd, where, page, files)
             rows += written
-            rows += ((os.fsdecode(file.entry.name),) for file in large)
+            complete = complete and not large
             self._push(large)
         for link in links:
             rows.append(self._make_link(fd, link, task.path))
-        self._keep(task, names, rows, fd)
+        self._keep(task, rows, fd, complete=complete)
         below.reverse()
         self._push(below)
 
-    def _keep(self, task: _Tree, below: Sequence[bytes], rows: Sequence[Row], fd: int) -> None:
-        """Remember the rows of a directory in the order in which it will be listed."""
-        packed, newest = b"", 0
+    def _keep(self, task: _Tree, rows: list[Row], fd: int, *, complete: bool) -> None:
+        """Remember the rows of a directory, in the order in which it will be listed if they are all of them."""
         by_name = {row[0]: row for row in rows}
-        listed = os.listdir(fd)
-        if self._kept < KEEP_ROWS and by_name.keys() == set(listed):
-            packed = pack_rows([by_name[name] for name in listed])
-            newest = max((max(row[3], row[4]) for row in rows if len(row) == 6), default=0)
+        if complete:
+            ordered = [by_name[name] for name in os.listdir(fd) if name in by_name]
+            complete = len(ordered) == len(rows)
+            rows = ordered if complete else rows
+        packed = b""
+        if self._kept < KEEP_ROWS:
+            packed = pack_rows(rows)
             self._kept += len(packed)
-        self.made[task.path] = Made(task.tree, tuple(below), packed, newest)
+        below = tuple(row[0] for row in rows if len(row) == 2)
+        newest = max((row[4] for row in rows if len(row) == 6), default=0)  # just written: no mtime is newer
+        self.made[task.path] = Made(task.tree, below, packed, complete, newest, IGNORE_FILE in by_name)
 
     def _directory_mode(self, fd: int, path: bytes, mode: int) -> None:
         """Give a new directory its permission bits, but for u+rwx, which it keeps as long as it is written into."""
