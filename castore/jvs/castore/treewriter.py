@@ -11,8 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -28,6 +27,9 @@ from jvs.castore.pages import NewPage
 from jvs.castore.recipe import CHUNKS, Piece, build_recipe
 from jvs.castore.treesink import DirectoryWriter, TreeSink
 from jvs.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -128,10 +130,18 @@ class _Jobs:
             self._check()
 
     def _check(self) -> None:
-        if self.error is not None:
-            raise self.error
         if self._closed:
             raise ValueError("this writer is closed")
+        if self.error is not None:
+            raise self.error
+
+    def fail(self, error: BaseException) -> None:
+        """The first failure is final: it is what every later call raises."""
+        with self._ready:
+            self.error = error
+            self._busy = False
+            self._jobs.clear()
+            self._ready.notify_all()
 
     def close(self) -> None:
         """No more jobs; those not begun are dropped."""
@@ -153,11 +163,7 @@ class _Jobs:
             try:
                 work(job)
             except BaseException as error:
-                with self._ready:
-                    self.error = error
-                    self._busy = False
-                    self._jobs.clear()
-                    self._ready.notify_all()
+                self.fail(error)
                 return
             finally:
                 del job  # its bytes are not in flight any more
@@ -249,7 +255,11 @@ class TreeWriter(TreeSink):
     def _put(self, job: _Job, weight: int) -> None:
         if self._alone and not isinstance(job, _ChunkJob):
             self._jobs.drain()
-            self._work(job)
+            try:
+                self._work(job)
+            except BaseException as error:
+                self._jobs.fail(error)
+                raise
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._jobs.run, args=(self._work,), name="jvs-writer", daemon=True)
@@ -258,6 +268,8 @@ class TreeWriter(TreeSink):
 
     def _chunk_pool(self) -> ThreadPoolExecutor:
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # 6 ms that most pushes can do without
+
             self._pool = ThreadPoolExecutor(2, "jvs-chunk")
         return self._pool
 

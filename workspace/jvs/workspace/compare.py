@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jvs.castore.diff import Difference, diff_trees, match_renames
@@ -40,7 +39,7 @@ def diff(repo: Repo, a: str, b: str | None, *, renames: bool) -> DiffResult:
     if os.path.isdir(b):
         hasher = TreeHasher(repo.objects)
         after = look(repo, b, hasher)
-        return replace(difference(hasher.page, before, after, renames=renames), directory=b)
+        return difference(hasher.page, before, after, renames=renames)._replace(directory=b)
     return difference(repo.objects.page, before, repo.snapshot_of(repo.resolve(b)), renames=renames)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from jvs.castore import binding as bindings
 from jvs.castore.binding import Binding
-from jvs.castore.checkout import recover
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.assist import Assistant
 from jvs.castore.ingest.ingest import IngestResult, ingest
@@ -66,6 +65,8 @@ def settle(repo: Repo, directory: str, binding: Binding | None) -> None:
     if binding is not None and binding.pending is not None:
         base = base_of(repo, binding, None)
         if repo.has_snapshot(binding.pending.target):
+            from jvs.castore.checkout import recover  # hardly ever needed by a push
+
             recover(repo.objects, directory, base, binding.pending)
 
 

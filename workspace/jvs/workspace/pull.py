@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
 from jvs.castore.binding import Binding, Pending
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
 
 
-@dataclass(frozen=True, slots=True)
-class PullOptions:
+class PullOptions(NamedTuple):
     """What `fs pull` was asked to do; see the options of the command of the same names."""
 
     autosave: bool = False

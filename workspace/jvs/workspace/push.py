@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
 from jvs.castore.backend import WriteTxn
@@ -32,8 +31,7 @@ ATTEMPTS = 3
 """How often a push starts again when what it built on was collected meanwhile; the last time everything is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushOptions:
+class PushOptions(NamedTuple):
     """What `fs push` was asked to do; see the options of the command of the same names."""
 
     label: str | None = None
@@ -56,8 +54,7 @@ class PushOptions:
             check_label_name(self.label)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the label move of a push came to."""
 
     status: str
@@ -108,10 +105,10 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
         if options.label is None and not options.detach:
             if binding is None or binding.label is None:
                 raise _no_label()
-            options = replace(options, label=binding.label)
+            options = options._replace(label=binding.label)
         directories.settle(repo, directory, binding)
         for attempt in range(1, ATTEMPTS + 1):
-            options = replace(options, rehash=options.rehash or attempt == ATTEMPTS)
+            options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
                 return _attempt(repo, directory, binding, options, progress)
             except MissingChildrenError:

@@ -1,7 +1,8 @@
 """Repo: a store opened for work. The command line, the server and the Client all stand on it.
 
 The use-cases live in modules of their own (`push`, `pull`, `compare`, `inspection`, `doctor`); here is what they share,
-and the verbs that are one call deep. Nothing here prints, prompts, or reads the environment.
+and the verbs that are one call deep; what only some verbs need is imported by them, so that `fs ls` starts in no time.
+Nothing here prints, prompts, or reads the environment.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from jvs.errors import UnknownError, UsageError
 from jvs.labels import revisions
 from jvs.labels.model import Entry, Expect, LabelInfo
 from jvs.labels.store import Labels, wall_clock
-from jvs.workspace.results import (
-    DiffResult,
-    InitResult,
-    LabelMove,
-    PullResult,
-    PushResult,
-    StatsResult,
-    TreeResult,
-    VerifyResult,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jvs.workspace.progress import Progress
+    from jvs.workspace.results import (
+        DiffResult,
+        InitResult,
+        LabelMove,
+        PullResult,
+        PushResult,
+        StatsResult,
+        TreeResult,
+        VerifyResult,
+    )
 
 FORMAT_VERSION = 1
 
@@ -53,6 +54,8 @@ class Repo:
     @staticmethod
     def init(path: str, settings: StoreSettings) -> InitResult:
         """Make a store at `path`; on an existing one nothing is changed and `created` is False."""
+        from jvs.workspace.results import InitResult
+
         with LocalStore.create(path, settings) as store:
             return InitResult(store.path, FORMAT_VERSION, store.created)
 
@@ -215,6 +218,8 @@ class Repo:
         ca_id = self.snapshot_of(resolved)
         before = self.labels.get(name)
         if before is not None and before.ca_id == ca_id:
+            from jvs.workspace.results import LabelMove
+
             return LabelMove(name, ca_id, before.generation, before.entry_id, "unchanged", ca_id)
         entry = self.labels.compare_and_set(
             name,
@@ -274,6 +279,8 @@ class Repo:
 
 
 def _moved(entry: Entry) -> LabelMove:
+    from jvs.workspace.results import LabelMove
+
     return LabelMove(entry.label, entry.to, entry.generation, entry.id, entry.op, entry.from_)
 
 

@@ -7,8 +7,7 @@ with `*_b64` beside those that are not UTF-8.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE, Entry
@@ -48,8 +47,7 @@ def entry_json(entry: Entry, path: bytes) -> Json:
     return {**json_fields(path), "kind": KINDS[entry[1]], "mode": mode, "size": size, "digest": digest, **target}
 
 
-@dataclass(frozen=True, slots=True)
-class InitResult:
+class InitResult(NamedTuple):
     """`fs init`: where the store is, and whether it was made now."""
 
     store: str
@@ -61,8 +59,7 @@ class InitResult:
         return {"store": self.store, "format_version": self.format_version, "created": self.created}
 
 
-@dataclass(frozen=True, slots=True)
-class PushStats:
+class PushStats(NamedTuple):
     """files, directories: in the snapshot as scanned; bytes: their plain size; new_bytes, stored_bytes: what this
     push added, plain and as encoded."""
 
@@ -75,11 +72,10 @@ class PushStats:
 
     def as_json(self) -> Json:
         """All fields by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self._fields}
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """A path that was not pushed as it is on disk, and why."""
 
     path: bytes
@@ -90,8 +86,7 @@ class Skipped:
         return {**json_fields(self.path), "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
+class PushResult(NamedTuple):
     """`fs push`. status: advanced, unchanged, detached or rejected; `error` is set when rejected (exit 6).
 
     current, current_generation: the label's head after the push (on a rejection: what it is instead of the expected).
@@ -124,8 +119,7 @@ class PushResult:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class PullResult:
+class PullResult(NamedTuple):
     """`fs pull`. Without a directory only the first three are set; `directory` and the counts otherwise.
 
     autosaved: the revision that brings unsaved changes back (`autosave/...@N`), when some were saved first.
@@ -162,8 +156,7 @@ class PullResult:
         return out
 
 
-@dataclass(frozen=True, slots=True)
-class LabelMove:
+class LabelMove(NamedTuple):
     """A label after it was created, repointed, reset, undone, renamed or deleted (`ca_id` None when it is gone)."""
 
     label: str
@@ -185,8 +178,7 @@ class LabelMove:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class TreeItem:
+class TreeItem(NamedTuple):
     """One line of a listing: the path below the root of the snapshot, its depth below the listed path, the entry."""
 
     path: bytes
@@ -198,8 +190,7 @@ class TreeItem:
         return entry_json(self.entry, self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class TreeResult:
+class TreeResult(NamedTuple):
     """`fs tree`: the snapshot, the path listed, and its entries in order, made as they are asked for (once).
 
     entries_below, bytes_below: totals of the listed directory, known without walking it.
@@ -212,8 +203,7 @@ class TreeResult:
     entries: Iterator[TreeItem]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One path that differs. old_path: where a renamed one was. before, after: the entries (None: not there)."""
 
     path: bytes
@@ -236,8 +226,7 @@ class Change:
         return out
 
 
-@dataclass(frozen=True, slots=True)
-class DiffResult:
+class DiffResult(NamedTuple):
     """`fs diff`. from_, to: snapshots (None: the empty tree). Paths in order.
 
     directory: where the `to` side is on disk; its id is then what a push would give it, and need not be in the store.
@@ -267,8 +256,7 @@ class DiffResult:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """Something that is not what it must be: where (path, when known), which object, and what is wrong."""
 
     path: bytes | None
@@ -284,8 +272,7 @@ class Damage:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyResult:
+class VerifyResult(NamedTuple):
     """`fs verify`. checked: objects; bytes: plain bytes read and hashed; exit 8 when `damaged` is not empty."""
 
     checked: int
@@ -307,8 +294,7 @@ class VerifyResult:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class StatsRow:
+class StatsRow(NamedTuple):
     """One label or snapshot. bytes: logical; added_bytes, added_stored: what it added to those before it, plain and
     as stored."""
 
@@ -333,8 +319,7 @@ class StatsRow:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class StatsResult:
+class StatsResult(NamedTuple):
     """`fs stats`. logical_bytes: of every snapshot counted on its own; unique_bytes: plain bytes of all objects;
     stored_bytes: as encoded; disk: bytes on disk by part of the store (packs, index, journal; cache apart)."""
 
@@ -346,7 +331,7 @@ class StatsResult:
     stored_bytes: int
     disk: Mapping[str, int]
     by: str | None = None
-    rows: tuple[StatsRow, ...] = field(default=())
+    rows: tuple[StatsRow, ...] = ()
 
     @property
     def dedup_ratio(self) -> float:
@@ -370,8 +355,7 @@ class StatsResult:
         return out
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing `jvs doctor` found. severity: error, warning or info; repaired: whether this run mended it."""
 
     category: str
@@ -391,8 +375,7 @@ class Finding:
         return out | {"repaired": self.repaired}
 
 
-@dataclass(frozen=True, slots=True)
-class DoctorResult:
+class DoctorResult(NamedTuple):
     """`jvs doctor`: healthy when no finding of severity error is left unrepaired."""
 
     findings: tuple[Finding, ...]
