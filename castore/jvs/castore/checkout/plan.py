@@ -18,13 +18,13 @@ from typing import NamedTuple
 from jvs.castore import pages
 from jvs.castore.binding import Pending, UnappliedMode
 from jvs.castore.checkout import disk
-from jvs.castore.checkout.content import ModeRule, collision
+from jvs.castore.checkout.content import SPECIAL, ModeRule, collision
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import Rules
 from jvs.castore.ingest.statindex import Record, Slot, StatIndex, pack_rows, unpack_rows
 from jvs.castore.ingest.walk import Listing, Row, list_directory, row_of
-from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Directory, Entry, Symlink
-from jvs.castore.names import is_control_name
+from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Directory, Entry, File, Symlink
+from jvs.castore.names import is_control_name, split_path
 from jvs.castore.objects import ObjectStore
 
 SHOWN = 20
@@ -162,7 +162,23 @@ class Planner:
             self._directory(frame)
             self._stack[below:] = reversed(self._stack[below:])  # so that they are taken in order
         self._settle_kept()
+        if self._rule is SPECIAL:
+            self._special_modes(target)
         return self.plan
+
+    def _special_modes(self, target: Digest) -> None:
+        """Permission bits that were not applied so far, where nothing else made anybody look."""
+        planned = {change.path for change in self.plan.modes} | self.plan.touched
+        for path, modes in self._unapplied.items():
+            found = self._objects.find(target, split_path(path)) if path not in planned else None
+            if found is None or isinstance(found.entry, Symlink) or found.entry.mode != modes.wanted:
+                continue
+            directory, name = disk.split(path)
+            info = disk.lstat(name, self._directories.fd(directory))
+            if info is not None and info.st_mode & 0o7777 == modes.disk != modes.wanted:
+                self.plan.modes.append(ModeChange(path, found.entry.kind, modes.wanted, modes.wanted))
+                self.plan.touched.add(path)
+                self._mark(directory)
 
     # -- directories -----------------------------------------------------------------------------------------------
 
@@ -334,7 +350,7 @@ class Planner:
     ) -> None:
         target = side.target
         bits = mode & 0o7777
-        right = target is not None and target[1] == DIRECTORY and bits == self._rule.of(target)
+        right = isinstance(target, Directory) and self._mode_right(path, bits, target)
         in_trees = any(isinstance(entry, Directory) for entry in (side.base, side.pending, target))
         if in_trees and not right and not self._mode_known(path, bits, side):
             self._unsaved(path)
@@ -373,7 +389,7 @@ class Planner:
 
     def _same_content(self, path: bytes, row: Row, bits: int, side: _Side, target: Entry, *, hashed: bool) -> None:
         """A file or symlink whose content is the target's already."""
-        if target[1] == FILE and bits != self._rule.of(target):
+        if isinstance(target, File) and not self._mode_right(path, bits, target):
             if not self._mode_known(path, bits, side):
                 self._unsaved(path)
             name = disk.split(path)[1]
@@ -407,6 +423,13 @@ class Planner:
         except OSError:
             return None
         return (FILE, digest) if row_of(row[0], info) == row else None
+
+    def _mode_right(self, path: bytes, bits: int, target: File | Directory) -> bool:
+        """Whether nothing is to be done about permission bits; those that were not applied are tried again only if
+        special ones are wanted."""
+        if bits == self._rule.of(target):
+            return True
+        return self._rule is not SPECIAL and self._unapplied.get(path) == (bits, target.mode)
 
     def _mode_known(self, path: bytes, bits: int, side: _Side) -> bool:
         """Whether permission bits are as a pull or push left them."""
