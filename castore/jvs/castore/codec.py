@@ -25,25 +25,23 @@ MAX_SIZE: dict[Kind, int] = {
 PROBE = 64 << 10
 """Bytes at the start of a large object that are compressed first, to find out whether the rest is worth it."""
 
-SMALL = 512 << 10
-"""Up to this size (parts, pages) level 1 has parameters of its own."""
-
 _local = threading.local()
 
 
-def encode(data: bytes | memoryview, level: int) -> Stored:
-    """Compress at zstd `level`; stored raw where that does not save at least 1/32.
+def encode(data: bytes | memoryview, level: int, *, dense: bool = False) -> Stored:
+    """Compress at zstd `level`; stored raw where that does not save at least 1/32. dense: for chunks, which have more
+    time than small files have, and more to gain.
 
     Of an object over 4 * PROBE only a probe is compressed first: incompressible data (media, encrypted files) then
     costs a sixteenth of a full attempt. Thread-safe: one compressor per thread and level.
     """
     size = len(data)
-    if size > 4 * PROBE and len(_compressor(level, PROBE).compress(data[:PROBE])) > PROBE * 31 // 32:
+    if size > 4 * PROBE and len(_compressor(level, dense).compress(data[:PROBE])) > PROBE * 31 // 32:
         # the middle is asked too: a compressible body behind an incompressible head is common (archives, thumbnails)
         middle = size // 2
-        if len(_compressor(level, PROBE).compress(data[middle : middle + PROBE])) > PROBE * 31 // 32:
+        if len(_compressor(level, dense).compress(data[middle : middle + PROBE])) > PROBE * 31 // 32:
             return Stored(Codec.RAW, size, bytes(data))
-    packed = _compressor(level, size).compress(data)
+    packed = _compressor(level, dense).compress(data)
     if len(packed) > size * 31 // 32:
         return Stored(Codec.RAW, size, bytes(data))
     return Stored(Codec.ZSTD, size, packed)
@@ -71,32 +69,34 @@ def decode(kind: Kind, stored: Stored) -> bytes:
     return plain
 
 
-def _compressor(level: int, size: int) -> zstandard.ZstdCompressor:
-    small = level == 1 and size <= SMALL
+def _compressor(level: int, dense: bool) -> zstandard.ZstdCompressor:
     cache: dict[tuple[int, bool], zstandard.ZstdCompressor] | None = getattr(_local, "compressors", None)
     if cache is None:
         cache = _local.compressors = {}
-    compressor = cache.get((level, small))
+    compressor = cache.get((level, dense))
     if compressor is None:
-        if small:
-            compressor = zstandard.ZstdCompressor(compression_params=_small_parameters())
+        if level == 1:
+            compressor = zstandard.ZstdCompressor(compression_params=_level_one(dense))
         else:
             compressor = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
-        cache[level, small] = compressor
+        cache[level, dense] = compressor
     return compressor
 
 
-def _small_parameters() -> zstandard.ZstdCompressionParameters:
-    """Level 1 for parts and pages: its own parameters for such sizes but for twice the hash table. Measured on parts of
-    source code: 422 MB/s and 31.8 %, where plain level 1 has 384 MB/s and 32.3 %."""
+def _level_one(dense: bool) -> zstandard.ZstdCompressionParameters:
+    """What level 1 means here, measured on generated source code and text (docs/decisions.md).
+
+    Parts and pages: zstd's level 1 with twice the hash table (422 MB/s and 31.8 %; plain: 384 MB/s and 32.3 %). Chunks
+    (dense): the double-fast strategy with small tables (313 MB/s and 29.8 %; plain level 1: 402 MB/s and 35.4 %).
+    """
     return zstandard.ZstdCompressionParameters(
-        window_log=18,
-        chain_log=13,
-        hash_log=15,
+        window_log=21 if dense else 18,
+        chain_log=15 if dense else 13,
+        hash_log=16 if dense else 15,
         search_log=1,
-        min_match=6,
+        min_match=5 if dense else 6,
         target_length=0,
-        strategy=zstandard.STRATEGY_FAST,
+        strategy=zstandard.STRATEGY_DFAST if dense else zstandard.STRATEGY_FAST,
         write_content_size=True,
     )
 

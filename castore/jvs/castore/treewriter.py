@@ -279,7 +279,7 @@ class TreeWriter(TreeSink):
         piece = Piece(file_digest(chunk), len(chunk))
         if not self._is_new(Kind.CHUNK, piece.digest):
             return piece, None
-        return piece, encode(chunk, self._level)
+        return piece, encode(chunk, self._level, dense=True)
 
     # -- the writer thread's side ----------------------------------------------------------------------------------
 
