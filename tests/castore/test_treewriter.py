@@ -507,7 +507,7 @@ def test_a_failing_look_up_surfaces(kind: Kind) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("model", [{b"large": noise(9_000)}, {b"small": noise(100)}], ids=["large", "small"])
 def test_a_failing_compressor_surfaces(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def encode(*_: object) -> None:
+    def encode(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(treewriter, "encode", encode)
