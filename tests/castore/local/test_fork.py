@@ -117,23 +117,25 @@ def test_a_lock_does_not_outlive_its_process_in_a_child(tmp_path: Path) -> None:
         driver.push(store, 1)
         (name,) = os.listdir(store.packs_path)
         asked, answer = os.pipe()
+        waiting, ready = os.pipe()
 
         def child() -> None:
             with LocalStore.open(tmp_path / "store") as mine:
                 writer = mine.writer()
                 writer.put(*driver.tree(2)[0][:3])
-                pid = os.fork()
-                if pid == 0:
+                if os.fork() == 0:
                     os.close(answer)
+                    os.write(ready, b"!")
                     os.read(asked, 1)
-                    os._exit(0)
                 os._exit(0)
 
         in_child(child)
         os.close(asked)
+        assert os.read(waiting, 1) == b"!"
         free = Descriptor(os.path.join(store.packs_path, name), os.O_RDWR)
         assert free.lock(wait=False)
         free.close()
-        os.close(answer)
+        for number in (answer, waiting, ready):
+            os.close(number)
         driver.push(store, 3)
         assert os.listdir(store.packs_path) == [name]

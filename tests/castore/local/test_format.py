@@ -90,9 +90,9 @@ def test_every_byte(tmp_path: Path) -> None:
         mixed = 0
         for check in mine:
             mixed ^= int.from_bytes(check, "big")
-        sums.append(row(b"S\0" + table, struct.pack(">QQ", len(mine), mixed)))
+        sums.append(row(b"V\0" + table, struct.pack(">QQ", len(mine), mixed)))
     rows += [
-        row(b"J\0head", struct.pack(">QQQ", len(line), 1, at_ms) + digest),
+        row(b"U\0head", struct.pack(">QQQ", len(line), 1, at_ms) + digest),
         row(b"T\0" + bytes(8), line),
         *sums,
     ]

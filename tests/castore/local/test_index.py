@@ -75,7 +75,7 @@ def test_a_vanished_row_is_noticed(where: Path) -> None:
 
 
 def test_a_vanished_sum_is_noticed(where: Path) -> None:
-    tamper(where, b"S\0notes", None)
+    tamper(where, b"V\0notes", None)
     with LocalStore.open(where) as store, store.read() as txn, pytest.raises(IndexDamagedError):
         txn.check_table(NOTES)
 

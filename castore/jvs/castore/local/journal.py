@@ -92,16 +92,15 @@ class JournalFile:
         """Bytes in the file."""
         return os.fstat(self._file.fd).st_size
 
-    def append(self, frames: bytes) -> None:
-        """Append frames with one write; when that fails nothing is appended. Raises JvsError."""
-        before = self.size()
+    def append(self, frames: bytes, at: int) -> None:
+        """Append frames with one write to a file of `at` bytes; what a failed one wrote is cut off. Raises JvsError."""
         try:
             written = os.write(self._file.fd, frames)
             while written < len(frames):  # the device is all but full: the next write says so
                 written += os.write(self._file.fd, frames[written:])
         except OSError as exc:
             with suppress(OSError):  # what is left is cut off by the next writer
-                os.ftruncate(self._file.fd, before)
+                os.ftruncate(self._file.fd, at)
             raise os_error(exc, "writing the journal") from exc
 
     def appended(self, seq: int) -> None:

@@ -191,7 +191,7 @@ class LocalStore:
                 raise IntegrityError("the journal has lost its end", code="journal-damaged")
             if not self._journal.ends_with(head.length, tail):
                 self._journal.cut(start)
-                self._journal.append(b"".join(tail))
+                self._journal.append(b"".join(tail), start)
 
     def damaged_slots(self) -> list[int]:
         """Slots of the file `committed` that hold what was never written."""
@@ -208,7 +208,7 @@ class LocalStore:
             txn.abort()
             return
         if frames:
-            self._journal.append(frames)
+            self._journal.append(frames, txn.head.length - len(frames))
         try:
             txn.commit()
         except NoSpaceError:

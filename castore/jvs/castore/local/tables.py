@@ -16,13 +16,15 @@ from jvs.castore.backend import Table
 from jvs.castore.digest import check_digest
 from jvs.errors import IndexDamagedError
 
-SUMS: Final = Table("S")
 OBJECTS: Final = Table("O")
 PACKS: Final = Table("P")
 OPEN_PACKS: Final = Table("Q")
-JOURNAL: Final = Table("J")
 JOURNAL_TAIL: Final = Table("T")
-WITHOUT_SUMS: Final = frozenset({b"S", b"J", b"T"})
+JOURNAL: Final = Table("U")
+SUMS: Final = Table("V")
+# The rows that every commit writes lie side by side, so that they mostly share a page: the last ones of the tail, the
+# journal's head and the sums.
+WITHOUT_SUMS: Final = frozenset({b"T", b"U", b"V"})
 """Tables whose rows are bound otherwise: the journal's by its chain and by the length of its file."""
 
 CHECK: Final = 8
