@@ -115,12 +115,12 @@ def with_entry(record: JournalRecord, **changes: Any) -> JournalRecord:
         lambda records: records[:2] + records[3:],  # one in the middle is missing
         lambda records: [records[0], *records],  # one comes twice
         lambda records: [records[2], *records[:2], *records[3:]],  # out of order
-        lambda records: [with_entry(records[0], prev=b"p" * 32), *records[1:]],
-        lambda records: [*records[:2], with_entry(records[2], generation=1), *records[3:]],
-        lambda records: [*records[:2], with_entry(records[2], at_ms=0), *records[3:]],
-        lambda records: [with_entry(records[0], to=None), *records[1:]],
-        lambda records: [with_entry(records[0], body=b"b" * 32), *records[1:]],
-        lambda records: [records[0], with_entry(records[1], uid=b"u" * 16), *records[2:]],
+        lambda records: [with_entry(records[0], prev=b"p" * 32)],
+        lambda records: [*records[:2], with_entry(records[2], generation=1)],
+        lambda records: [*records[:2], with_entry(records[2], at_ms=0)],
+        lambda records: [with_entry(records[0], to=None)],
+        lambda records: [with_entry(records[0], body=b"b" * 32)],
+        lambda records: [*records[:2], with_entry(records[2], uid=b"u" * 16)],
         lambda records: [records[0], records[1]._replace(skeleton={**records[1].skeleton, "label": "main"})],
         lambda records: [records[0]._replace(skeleton={}), *records[1:]],
         lambda records: [records[0]._replace(skeleton={**records[0].skeleton, "entry": "text"})],

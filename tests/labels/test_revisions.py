@@ -24,6 +24,7 @@ from jvs.labels.revisions import (
     parse,
     parse_expected,
 )
+from jvs.labels.tables import DETACHED, IDS, SNAPSHOTS, entry_key, number
 from tests.labels.support import DAY_MS, Desk
 
 ID = "0123456789abcdef" * 4
@@ -251,16 +252,19 @@ def test_prefixes_match_roots_only_but_a_whole_id_any_page(desk: Desk) -> None:
 
 def test_one_snapshot_of_many_labels_is_one_match(desk: Desk) -> None:
     content = desk.snapshot("s1")
-    for number in range(50):
-        desk.labels.compare_and_set(f"agent/{number}", None, content)
+    for agent in range(50):
+        desk.labels.compare_and_set(f"agent/{agent}", None, content)
     desk.labels.record_detached(content)
     assert found(desk, content.hex()[:8]) == (content, None, None)
+    other = content[:31] + bytes([content[31] ^ 1])  # as if another digest began like it
+    with desk.store.write() as txn:
+        txn.put(SNAPSHOTS, other + bytes(16), number(1))
+    error = refused(desk, content.hex()[:8])
+    assert {match["id"] for match in error.details["matches"]} == {content.hex(), other.hex()}
 
 
 def test_ambiguous_prefixes_are_listed(desk: Desk) -> None:
     """Digests that share 8 digits cannot be made to order, so the index rows are."""
-    from jvs.labels.tables import DETACHED, IDS, SNAPSHOTS, entry_key, number
-
     entry = desk.labels.resolve("main@2").entry
     assert entry is not None
     twin = entry.id[:4] + bytes(28)

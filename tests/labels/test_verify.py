@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -118,10 +119,18 @@ def test_an_entry_in_another_ones_place_is_refused(desk: Desk) -> None:
             read()
 
 
+def _delete(txn: WriteTxn, table: Table, key: bytes) -> None:
+    txn.delete(table, key)
+
+
+def _put(txn: WriteTxn, table: Table, key: bytes, value: bytes) -> None:
+    txn.put(table, key, value)
+
+
 def drop(table: Table, key: Callable[[Desk], bytes]) -> Callable[[Desk], None]:
     def spoil(desk: Desk) -> None:
         doomed = key(desk)
-        damage(desk, lambda txn: txn.delete(table, doomed))
+        damage(desk, partial(_delete, table=table, key=doomed))
 
     return spoil
 
@@ -129,7 +138,7 @@ def drop(table: Table, key: Callable[[Desk], bytes]) -> Callable[[Desk], None]:
 def write(table: Table, row: Callable[[Desk], tuple[bytes, bytes]]) -> Callable[[Desk], None]:
     def spoil(desk: Desk) -> None:
         key, value = row(desk)
-        damage(desk, lambda txn: txn.put(table, key, value))
+        damage(desk, partial(_put, table=table, key=key, value=value))
 
     return spoil
 
@@ -185,7 +194,7 @@ def test_a_row_that_silently_vanished_is_damage_not_absence(desk: Desk, monkeypa
     labels, first, absent = desk.labels, entry(desk, 1), desk.snapshot("c")
     rows = {LABELS: b"main", IDS: first.id, TAGS: b"t", DELETED: span_key("gone", 2), NAMES: span_key("gone", 1)}
     for table, key in rows.items():
-        drop(table, lambda _desk, key=key: key)(desk)  # type: ignore[misc]
+        damage(desk, partial(_delete, table=table, key=key))
 
     def check_table(self: object, table: Table) -> None:
         if table in rows:
@@ -227,6 +236,37 @@ def test_a_row_that_silently_vanished_is_damage_not_absence(desk: Desk, monkeypa
         with pytest.raises(IndexDamagedError):
             attempt()
     assert len(list(desk.store.journal_records())) == before
+
+
+def test_a_vanished_row_never_uncovers_an_older_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, a = desk.labels, desk.snapshot("a")
+    labels.compare_and_set("gone", None, a)
+    labels.delete("gone")
+    for table, key in ((DELETED, span_key("gone", 4)), (NAMES, span_key("gone", 3))):
+        with desk.store.read() as txn:
+            row = txn.get(table, key)
+        assert row is not None
+        damage(desk, partial(_delete, table=table, key=key))
+
+        def check_table(self: object, checked: Table, table: Table = table) -> None:
+            if checked == table:
+                raise IndexDamagedError(f"the index is damaged: a row of {table.name} is gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("jvs.castore.memory._MemoryReadTxn.check_table", check_table)
+            with pytest.raises(IndexDamagedError):
+                labels.undelete("gone")
+        damage(desk, partial(_put, table=table, key=key, value=row))
+    assert labels.undelete("gone").generation == 5
+
+
+def test_a_move_that_finds_its_name_somebody_elses_stops(desk: Desk) -> None:
+    write(NAMES, lambda _desk: (span_key("main", 3), pack_row((b"u" * 16, None))))(desk)
+    with pytest.raises(IntegrityError):
+        desk.labels.delete("main")
+    with pytest.raises(IntegrityError):
+        desk.labels.rename("main", "other")
+    assert desk.labels.resolve("main").generation == 5
 
 
 @pytest.mark.parametrize("generation", [2, 3, 4])

@@ -224,14 +224,15 @@ class LabelStoreContract:
         labels.compare_and_set("agent/1", None, a)
         for name in ("agent", "agent/1/x"):
             _caught(UsageError, "bad-label-name", labels.compare_and_set, name, None, a)
-        labels.compare_and_set("agent/10", None, a)
-        labels.compare_and_set("agent-1/x", None, a)
         labels.delete("agent/1")  # a deleted label may come back, so it still counts
         for name in ("agent", "agent/1/x"):
             _caught(UsageError, "bad-label-name", labels.compare_and_set, name, None, a)
         labels.undelete("agent/1")
+        labels.compare_and_set("agent/10", None, a)
+        labels.compare_and_set("agent-1/x", None, a)
         assert labels.rename("agent/1", "agent/1/x").label == "agent/1/x"  # its own name is no obstacle
         assert [info.name for info in labels.list()] == ["agent-1/x", "agent/1/x", "agent/10"]
+        assert labels.rename("agent/1/x", "agent/1").label == "agent/1"
 
     def test_undo_reverts_each_kind_of_move_and_itself(self, bench: Bench) -> None:
         labels, a, b = bench.labels, bench.snapshot("a"), bench.snapshot("b")
@@ -278,9 +279,14 @@ class LabelStoreContract:
         assert (merged.op, merged.depth) == ("merge", 4)
         upstreams = {info.name: info.upstream for info in labels.list()}
         assert upstreams == {"main": None, "work": "side", "side": "work"}
+        labels.compare_and_set("main", 1, b, op="merge", parents=[main.id, side.id, merged.id])
+        assert {info.name: info.upstream for info in labels.list()}["main"] == "work"
+        labels.reset("main", main.id)  # no merge: the upstream stays
+        assert {info.name: info.upstream for info in labels.list()}["main"] == "work"
+        labels.delete("main")
         labels.rename("work", "job")
         labels.delete("side")
-        assert {info.name: info.upstream for info in labels.list()} == {"main": None, "job": None}
+        assert {info.name: info.upstream for info in labels.list()} == {"job": None}
 
     def test_parents_must_be_entries_with_content(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
