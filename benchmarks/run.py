@@ -12,7 +12,7 @@ from pathlib import Path
 from measure import CommandFailed, use_two_processors
 from processes import label_samples, startup_samples
 from report import CaseResult, Results, describe_machine, load_results, target_rows, write_report
-from tools import PEERS, TOOLS
+from tools import PEERS, TOOLS, Jvs
 from volume import Yard, can_mount
 from works import SCALES, run_case, tree_cases
 
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = SCALES[mode]
     out = options.out or (Path(__file__).resolve().parent if mode == "full" else cache / mode)
     cpus = use_two_processors()
+    Jvs.compile()
     tools, versions = _tools(options.peers, jvs=not options.no_jvs)
     yard = Yard(options.work, images=can_mount())
     results = Results(mode, describe_machine(yard.kind, cpus), versions)

@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=_PAGE, help="the page to write into (default docs/scale.md)")
     options = parser.parse_args(arguments)
     cpus = use_two_processors()
+    Jvs.compile()
     yard = Yard(options.work, images=can_mount())
     machine = describe_machine(yard.kind, cpus)
     rows = _measure(yard, options.sizes)

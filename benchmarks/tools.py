@@ -109,6 +109,15 @@ class Jvs(Tool):
     def version(cls) -> str | None:
         return _first_line([cls.command(), "--version"])
 
+    @classmethod
+    def compile(cls) -> None:
+        """Let jvs have its byte code, as an installed program has: an editable installation (or an environment with
+        PYTHONDONTWRITEBYTECODE) would compile every module at every start, which is half of a short run."""
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        code = "import compileall, jvs; [compileall.compile_dir(folder, quiet=1) for folder in jvs.__path__]"
+        python = Path(shutil.which(cls.command()) or "").parent / "python"
+        subprocess.run([str(python) if python.exists() else sys.executable, "-c", code], check=False)
+
     @property
     def _store_option(self) -> tuple[str, str]:
         return "--store", str(self.store)
