@@ -87,7 +87,10 @@ class Lender:
     def _take_back(self) -> None:
         frame, name = self._lent.popleft()
         frame.lent -= 1
-        frame.arrived.append((name, self._assistant.take_back()))
+        taken = self._assistant.take_back()
+        if taken is not None:
+            self._run.advance(taken.tree.bytes, taken.tree.entries)
+        frame.arrived.append((name, taken))
 
     def _adopt(self, frame: Frame, name: str, taken: Taken) -> None:
         run = self._run
@@ -101,6 +104,5 @@ class Lender:
         run.unreadable += below(taken.unreadable)
         run.directories += 1 + taken.directories
         run.ignored += taken.ignored
-        run.advance(taken.tree.bytes, taken.tree.entries)
         slot = None if run.builder is None else run.builder.adopt(taken.stretch, taken.top)
         frame.results[name] = Done(taken.tree, None, slot, False)
