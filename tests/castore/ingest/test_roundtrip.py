@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -249,3 +250,28 @@ def test_progress_and_cancel(ground: Ground) -> None:
     with pytest.raises(JvsError) as caught:
         ground.push(rehash=True, cancel=lambda: True)
     assert caught.value.code == "interrupted"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOATIME"), reason="this system cannot leave access times alone")
+def test_access_times_are_left_alone(ground: Ground) -> None:
+    for name, size in (("small", 10), ("large", 100_000)):
+        ground.write(name, bytes(size))
+        os.utime(ground.path(name), ns=(10**18, 10**18))
+    ground.push()
+    assert {os.stat(ground.path(name)).st_atime_ns for name in ("small", "large")} == {10**18}
+
+
+def test_files_of_somebody_else_are_read_all_the_same(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose access times may not be left alone."""
+    ground.write("small", b"1")
+    ground.write("large", bytes(100_000))
+    real = os.open
+
+    def refusing(path: str, flags: int, *args: int, **options: int) -> int:
+        if flags & getattr(os, "O_NOATIME", 0):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", refusing)
+    result = ground.push()
+    assert (result.kept, result.files) == ([], 2)

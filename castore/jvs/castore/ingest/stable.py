@@ -26,6 +26,7 @@ PAUSES: Final = (0.0, 0.03, 0.1, 0.3)
 """Seconds before each attempt at a file that does not hold still."""
 
 _READ: Final = 1 << 20
+_QUIET_FLAGS: Final = FILE_FLAGS | getattr(os, "O_NOATIME", 0)
 _ZEROS: Final = bytes(_READ)
 _FATAL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -51,12 +52,23 @@ def is_fatal(error: OSError) -> bool:
     return error.errno in _FATAL
 
 
+def open_file(name: str, parent: int) -> int:
+    """Open a regular file for reading, leaving its access time alone where that is allowed: a push then writes nothing
+    at all to the directory's file system, which is also a tenth faster."""
+    try:
+        return os.open(name, _QUIET_FLAGS, dir_fd=parent)
+    except PermissionError as error:
+        if error.errno != errno.EPERM or _QUIET_FLAGS == FILE_FLAGS:
+            raise
+    return os.open(name, FILE_FLAGS, dir_fd=parent)  # somebody else's file
+
+
 def read_small(name: str, parent: int, row: Row) -> bytes | None:
     """All bytes of a regular file whose lstat gave `row`, read in one call; None when it changed meanwhile.
 
     Four system calls: this is most of what a first push spends on a small file.
     """
-    fd = os.open(name, FILE_FLAGS, dir_fd=parent)
+    fd = open_file(name, parent)
     try:
         data = os.read(fd, row[2] + 1)  # type: ignore[misc]  # the row of a regular file has all six fields
         info = os.fstat(fd)
@@ -72,7 +84,7 @@ def read_large(sink: TreeSink, name: str, parent: int, row: Row, advance: Callab
 
     advance: told the bytes after each read; may raise to stop.
     """
-    fd = os.open(name, FILE_FLAGS, dir_fd=parent)
+    fd = open_file(name, parent)
     try:
         info = os.fstat(fd)
         if row_of(name, info) != row:
