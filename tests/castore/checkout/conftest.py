@@ -25,9 +25,6 @@ def common_tmp() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="jvs-test-"))
     path.chmod(0o755)
     yield path
-    for directory in path.rglob("*"):
-        if directory.is_dir() and not directory.is_symlink():
-            directory.chmod(0o755)
     shutil.rmtree(path)
 
 

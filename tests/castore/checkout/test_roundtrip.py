@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from jvs.castore.checkout import Unsaved
 from jvs.castore.objects import ObjectStore
-from jvs.errors import UsageError
-from tests.castore.checkout.trees import Worktree, describe, snapshot
+from jvs.errors import UnsavedChangesError, UsageError
+from tests.castore.checkout.trees import Worktree, describe, run_as_nobody, snapshot
 
 AWKWARD_NAMES = [b"-x", b"--", b"a\nb", b"q'u\"o", b"\xff\xfe", b" ", b"\\", b"caf\xc3\xa9", b"~", b"x" * 255, b"*"]
 
@@ -98,6 +99,43 @@ def test_every_way_between_two_hostile_trees(objects: ObjectStore, tree: Worktre
 def leftovers(root: Path) -> list[str]:
     """Temporary names that are still there."""
     return [str(path) for path in root.rglob(".jvs-tmp-*")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root (to become an ordinary user)")
+def test_as_an_ordinary_user(objects: ObjectStore, common_tmp: Path) -> None:
+    """Whom permission bits do hold back: read-only directories in read-only directories, come and gone."""
+    make_hostile(common_tmp / "one")
+    (common_tmp / "two" / "dir700").mkdir(parents=True)
+    for name in ("one", "two"):
+        (common_tmp / name / "dir700" / "closed" / "too").mkdir(parents=True)
+        for path in ("closed/too/file", "closed/file", "file"):
+            (common_tmp / name / "dir700" / path).write_bytes(name.encode())
+        for path in ("closed/too", "closed", "."):
+            (common_tmp / name / "dir700" / path).chmod(0o555)
+    first, second = snapshot(objects, common_tmp / "one"), snapshot(objects, common_tmp / "two")
+    looks = {first: describe(common_tmp / "one"), second: describe(common_tmp / "two")}
+    (common_tmp / "place").mkdir()
+    tree = Worktree(objects, common_tmp / "place" / "tree", common_tmp / "place" / "cache")
+
+    def pull_both() -> None:
+        tree.pull(first)
+        closed = (tree.path / "dir400").stat().st_mode
+        assert closed & 0o7777 == 0o400
+        (tree.path / "dir400").chmod(0o700)  # else nobody could compare, nor look for what is unsaved
+        look = describe(tree.path)
+        (tree.path / "dir400").chmod(0o400)
+        assert {**look, b"dir400": ("directory", "0o400")} == looks[first]
+        with pytest.raises(UnsavedChangesError):  # what cannot be read counts as unsaved
+            tree.pull(second)
+        (tree.path / "dir400").chmod(0o700)
+        (tree.path / "dir400" / "inside").unlink()
+        (tree.path / "dir400" / "below").rmdir()
+        (tree.path / "dir400").rmdir()
+        tree.pull(second, Unsaved.DISCARD)
+        assert describe(tree.path) == looks[second]
+        tree.pull(second)
+
+    run_as_nobody(common_tmp, pull_both)
 
 
 def test_parents_are_made(objects: ObjectStore, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ checkout stops. The one exception no program can close: one that has the old fil
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
@@ -123,12 +124,15 @@ class Changer:
 
     def _set_link_aside(self, path: bytes, name: bytes, parent: int, saved: _Saved, aside: bytes) -> None:
         os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+        same = False
         try:
-            same = (SYMLINK, os.readlink(aside, dir_fd=parent)) in saved
-        except OSError:  # something else by now
-            same = False
+            with contextlib.suppress(OSError):  # something else by now
+                same = (SYMLINK, os.readlink(aside, dir_fd=parent)) in saved
+        finally:
+            if not same:
+                disk.put_in_place(aside, parent, name, parent)
         if not same:
-            self._put_back(path, aside, name, parent)
+            raise changed(path)
 
     def _set_file_aside(self, path: bytes, name: bytes, parent: int, saved: _Saved, aside: bytes) -> None:
         """Hashed under its new name, where nobody who does not have it open already can change it any more."""
@@ -138,18 +142,20 @@ class Changer:
             raise changed(path) from None
         try:
             os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
-            before = os.fstat(fd)
-            same = os.path.samestat(before, os.stat(aside, dir_fd=parent, follow_symlinks=False))
-            same = same and (FILE, disk.hash_open(fd)) in saved
-            after = os.fstat(fd)
-            if not same or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                self._put_back(path, aside, name, parent)
+            same = False
+            try:
+                before = os.fstat(fd)
+                if os.path.samestat(before, os.stat(aside, dir_fd=parent, follow_symlinks=False)):
+                    same = (FILE, disk.hash_open(fd)) in saved
+                after = os.fstat(fd)
+                same = same and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+            finally:
+                if not same:
+                    disk.put_in_place(aside, parent, name, parent)
+            if not same:
+                raise changed(path)
         finally:
             os.close(fd)
-
-    def _put_back(self, path: bytes, aside: bytes, name: bytes, parent: int) -> None:
-        disk.put_in_place(aside, parent, name, parent)
-        raise changed(path)
 
 
 def changed(path: bytes) -> UnsavedChangesError:

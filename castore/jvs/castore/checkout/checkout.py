@@ -100,8 +100,8 @@ def checkout(
     """Make `directory` be the snapshot `target`. The caller holds the directory's lock.
 
     base, pending, unapplied
-        of the directory's binding: what it was last pulled or pushed as (None: never), the pull that was interrupted
-        in it, and the permission bits that were not applied.
+        of the directory's binding: what it was last pulled or pushed as (None: never, or no longer in the store), the
+        pull that was interrupted in it (its target need not be in the store), and the permission bits not applied.
     index
         its stat index: used when it is about `base`, and replaced by one about `target`.
     begin

@@ -17,8 +17,8 @@ from blake3 import blake3
 
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import IGNORE_FILE, MAX_IGNORE_FILE
-from jvs.castore.names import display
-from jvs.errors import JvsError, NoSpaceError, ReadOnlyError, StoreError
+from jvs.castore.names import MAX_DEPTH, display
+from jvs.errors import JvsError, ManifestError, NoSpaceError, ReadOnlyError, StoreError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,6 +47,12 @@ def split(path: bytes) -> tuple[bytes, bytes]:
 def depth(path: bytes) -> int:
     """How many levels below the root a path is."""
     return path.count(b"/") + 1 if path else 0
+
+
+def check_depth(path: bytes) -> None:
+    """Raise ManifestError for a directory deeper than any reader or writer goes (its path alone may be 500 KB)."""
+    if depth(path) > MAX_DEPTH:
+        raise ManifestError(f"directories more than {MAX_DEPTH} levels deep are not checked out")
 
 
 class Directories:

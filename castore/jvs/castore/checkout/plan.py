@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jvs.castore import pages
+from jvs.castore.backend import Kind
 from jvs.castore.binding import Pending, UnappliedMode
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.content import SPECIAL, ModeRule, collision
@@ -152,6 +153,8 @@ class Planner:
         if index is not None and index.root is not None and index.root == base:
             top = index.top.slot
         pending = self._pending.target if self._pending is not None else None
+        if pending is not None and self._objects.backend.missing(Kind.PAGE, [pending]):
+            pending = None  # collected since
         if not self._visible(list_directory(self._directories.fd(b"")).rows):
             self.plan.fill = target != EMPTY_TREE.digest
             return self.plan
@@ -174,7 +177,10 @@ class Planner:
             if found is None or isinstance(found.entry, Symlink) or found.entry.mode != modes.wanted:
                 continue
             directory, name = disk.split(path)
-            info = disk.lstat(name, self._directories.fd(directory))
+            try:
+                info = disk.lstat(name, self._directories.fd(directory))
+            except OSError:  # its directory is still to be written, or is no directory
+                continue
             if info is not None and info.st_mode & 0o7777 == modes.disk != modes.wanted:
                 self.plan.modes.append(ModeChange(path, found.entry.kind, modes.wanted, modes.wanted))
                 self.plan.touched.add(path)
@@ -275,6 +281,7 @@ class Planner:
 
     def _descend(self, frame: _Frame, name: bytes, side: _Side, slot: Slot | None, *, ignored: bool) -> None:
         path = disk.join(frame.path, name)
+        disk.check_depth(path)
         base, pending, target = (
             self._objects.descend(entry) if entry is not None and entry[1] == DIRECTORY else None
             for entry in (side.base, side.pending, side.target)

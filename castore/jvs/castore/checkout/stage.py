@@ -209,6 +209,7 @@ class Stager:
         self._push(large)
 
     def _tree(self, task: _Tree, directories: disk.Directories) -> None:
+        disk.check_depth(task.path)
         fd = directories.fd(task.temp)
         if task.mode is not None:
             self._directory_mode(fd, task.path, task.mode)
