@@ -281,6 +281,23 @@ def test_a_tracked_path_that_becomes_ignored_stays_as_it_was(ground: Ground) -> 
 
 
 @pytest.mark.usefixtures("settled")
+def test_an_ignored_directory_beside_a_change(ground: Ground) -> None:
+    """Its parent is clean but for what is below another directory."""
+    for name in ("d/file", "e/file"):
+        ground.write(name, b"1")
+    ground.push()
+    ground.write(".jvsignore", b"/d/\n/never/\n")
+    ground.write("never/file", b"1")
+    ground.push()
+    ground.write("e/file", b"2")
+    result = ground.push()
+    assert set(ground.content(result.tree)) == {b".jvsignore", b"d", b"d/file", b"e", b"e/file"}
+    assert result.ignored == 1
+    assert ground.push().tree == result.tree
+    assert ground.saved is False
+
+
+@pytest.mark.usefixtures("settled")
 def test_an_ignored_file_in_the_tree_is_read_once_the_rules_let_it(ground: Ground) -> None:
     """Its row was in the index all the while, its content in the tree was the old one."""
     ground.write("file", b"old")

@@ -255,10 +255,11 @@ class _Walk:
             self._read_rules(frame, fd)
         if alike and record is not None and record.rules == frame.rules_digest and not run.rehash:
             frame.clean = True
-            frame.present = [row for row in listing.rows if len(row) == 2]
-            for text, slot in zip(listing.directories, record.children, strict=True):
+            directories = [row for row in listing.rows if len(row) == 2]
+            for row, slot in zip(directories, record.children, strict=True):
                 if slot is not None:
-                    frame.enter.append(text)
+                    frame.present.append(row)
+                    frame.enter.append(row[0])
                     frame.slots.append(slot)
             run.ignored += record.ignored
             for text, reason in record.notes:
