@@ -268,8 +268,8 @@ class _Work:
     def missing(self, name: bytes, before: Entry) -> _Looked:
         """What becomes of an entry of the base that the listing does not have, or has left out.
 
-        Ignored, as what is there or else as what was: it stays as it was. Otherwise a deletion is made sure of by one look at the very name, since a
-        listing may miss one that is renamed meanwhile.
+        Ignored, as what is there or else as what was: it stays as it was. Otherwise a deletion is made sure of by one
+        look at the very name, since a listing may miss one that is renamed meanwhile.
         """
         if name in self.left_out:
             return _GONE
