@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,35 @@ if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
 
+MAX_INDEXES = 256
+"""How many stat indexes a store keeps."""
+_FOLDER = "directories"
+
 
 def stat_index(repo: Repo, directory: str) -> StatIndex:
     """The stat index of a directory that exists, in the store's `cache/`; close it after use."""
     info = os.stat(directory)
-    path = os.path.join(repo.cache_dir, "directories", f"{bindings.directory_key(directory)}.index")
+    path = os.path.join(repo.cache_dir, _FOLDER, f"{bindings.directory_key(directory)}.index")
     return StatIndex(path, bytes.fromhex(repo.store.uuid), (info.st_dev, info.st_ino))
+
+
+def prune_indexes(repo: Repo) -> None:
+    """Keep the MAX_INDEXES newest stat indexes: agents push from directories that soon are gone. One that is missed
+    costs a push that reads everything; bindings are small, matter more, and stay."""
+    folder = os.path.join(repo.cache_dir, _FOLDER)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".index")]
+    except FileNotFoundError:
+        return
+    if len(names) <= MAX_INDEXES + MAX_INDEXES // 4:  # not at every push
+        return
+    aged: list[tuple[int, str]] = []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            aged.append((os.stat(os.path.join(folder, name)).st_mtime_ns, name))
+    for _, name in sorted(aged)[: len(aged) - MAX_INDEXES]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
 
 
 def scan(

@@ -95,6 +95,7 @@ def _pull_into(
             progress=_reporter(repo, target, progress),
             dry_run=options.dry_run,
         )
+        directories.prune_indexes(repo)
     label, entry = (None, None) if resolved.path else (resolved.label, resolved.entry)
     generation = None if entry is None else entry.generation
     if not options.dry_run:

@@ -151,8 +151,8 @@ def _attempt(
             outcome = writer.publish(lambda txn: move(repo, txn, ca_id, options, expect, parents))
         assert outcome is not None
         added = writer.stats if assisted is None else writer.stats.plus(assisted)
-        if found.new_index is not None:
-            found.new_index.save()
+        if found.new_index is not None and found.new_index.save():
+            directories.prune_indexes(repo)
     if outcome.generation is not None:
         unapplied = {} if binding is None else binding.unapplied
         bound = Binding(options.label, outcome.generation, ca_id, outcome.entry_id, unapplied=unapplied)
