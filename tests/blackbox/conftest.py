@@ -39,12 +39,16 @@ class Jvs:
     """Runs jvs in a directory with an environment of its own.
 
     Calling it gives what the command came to; `json` adds --json, and gives the value of a command that succeeds.
-    ordinary: as root, run it without the right to read and write whatever a mode forbids.
+    ordinary: as root, run it without the right to do to files what their modes and owners forbid.
+    code: the Python that starts it.
+    patience: seconds after which a command that still runs has failed.
     """
 
     def __init__(self, where: Path, bytecode: Path) -> None:
         self.where = where
         self.ordinary = False
+        self.code = CODE
+        self.patience = 120.0
         paths = [path for path in sys.path if os.path.isdir(os.path.join(path, "jvs"))]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("JVS_", "PYTHON"))}
         self.environment = kept | {
@@ -59,13 +63,13 @@ class Jvs:
         self, *words: str | bytes | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> Done:
         done = subprocess.run(
-            [sys.executable, "-c", CODE, *words],
+            [sys.executable, "-c", self.code, *words],
             cwd=cwd or self.where,
             env=self.environment | dict(env or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=self.patience,
             preexec_fn=_be_ordinary if self.ordinary else None,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -78,10 +82,10 @@ class Jvs:
 
 
 def _be_ordinary() -> None:
-    """Take CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH from what root gets at the next exec; nothing for others."""
+    """Take what makes root more than the owner of its files from what it gets at the next exec; nothing for others."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
-        for capability in (1, 2):
+        for capability in range(5):  # CAP_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID
             if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), "prctl")
 
