@@ -199,13 +199,16 @@ class _Checkout:
             builder = Reindexer(objects, directories, index, plan, self._stager, self._written).run(self._target)
             builder.save()
         files, size = self._stager.progress
+        unapplied = self._still_unapplied(unapplied) | self._stager.unapplied
+        if unapplied:
+            self._warnings.append(_without_bits(unapplied))
         return CheckoutResult(
             written=files + self._links,
             size=size,
             removed=self._removed,
             chmodded=self._chmodded,
             unchanged=plan.unchanged,
-            unapplied=self._still_unapplied(unapplied) | self._stager.unapplied,
+            unapplied=unapplied,
             warnings=tuple(self._warnings),
         )
 
@@ -402,6 +405,13 @@ def _refuse(plan: Plan) -> None:
             paths=[display(path) for path in plan.blocked[:20]],
             count=len(plan.blocked),
         )
+
+
+def _without_bits(unapplied: Mapping[bytes, UnappliedMode]) -> str:
+    """The warning that some paths have not the permission bits of the snapshot."""
+    path = min(unapplied)
+    more = f", and {len(unapplied) - 1:,} more differ like it" if len(unapplied) > 1 else ""
+    return f"{display(path)} got the mode {unapplied[path].disk:04o}, not {unapplied[path].wanted:04o}{more}"
 
 
 def _remove_if_empty(directory: str | bytes) -> None:
