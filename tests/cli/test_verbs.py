@@ -67,7 +67,7 @@ def test_what_is_no_chunk_sizes(text: str) -> None:
 
 
 def pushed(status: str, label: str | None, skipped: tuple[Skipped, ...] = ()) -> PushResult:
-    stats = PushStats(files=3, bytes=12_800, new_bytes=512)
+    stats = PushStats(3, files=3, bytes=12_800, new_bytes=512)
     return PushResult(status, label, ONE, None if label is None else 2, None, None, None, stats, skipped)
 
 

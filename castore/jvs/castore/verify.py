@@ -81,7 +81,7 @@ def verify_snapshot(objects: ObjectStore, root: Digest, tick: Tick = _no_tick) -
                 if digest in seen:
                     continue
                 seen.add(digest)
-                tally.add(0)
+                tally.add(0, 1 + bool(small_files(page.entries)))  # the page, and its layout
                 _verify_files(objects, digest, small_files(page.entries), path, large, tally)
                 for entry in page.entries:
                     if entry[1] == DIRECTORY:
@@ -108,11 +108,14 @@ def _verify_files(
     tally: _Tally,
 ) -> None:
     """Every file of one page; those with chunks of their own (in `large`) once a verification."""
+    parts: set[Digest] = set()
     for file in files:
         where = None if path is None else (*path, file.name)
         try:
-            if objects.place(page, file).kind == Kind.PART:
-                tally.add(len(objects.small_file(page, file)), 0)
+            place = objects.place(page, file)
+            if place.kind == Kind.PART:
+                tally.add(len(objects.small_file(page, file)), int(place.key not in parts))
+                parts.add(place.key)
             elif file.digest not in large:
                 large.add(file.digest)
                 for piece in objects.read(page, file):
@@ -147,12 +150,14 @@ def verify_all(objects: ObjectStore, tick: Tick = _no_tick) -> Checked:
                     tally.add(size)
                     if error is not None:
                         tally.fault(ref, None, error)
+    again = _Tally(_no_tick)  # every byte was counted above
     for info in objects.backend.list(Kind.PAGE):
         try:
             files = small_files(objects.page(info.key).entries)
         except IntegrityError:
             continue  # found above already
-        _verify_files(objects, info.key, files, None, large, tally)
+        _verify_files(objects, info.key, files, None, large, again)
+    tally.faults |= again.faults
     return tally.result()
 
 

@@ -7,12 +7,15 @@ import os
 from typing import TYPE_CHECKING
 
 from jvs.castore import binding as bindings
-from jvs.castore.binding import Binding
+from jvs.castore.binding import Binding, UnappliedMode
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.assist import Assistant
 from jvs.castore.ingest.ingest import IngestResult, ingest
 from jvs.castore.ingest.statindex import StatIndex
+from jvs.castore.manifest import SYMLINK
+from jvs.castore.names import is_control_name, split_path
 from jvs.castore.treesink import TreeSink
+from jvs.errors import UsageError
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -28,6 +31,27 @@ def stat_index(repo: Repo, directory: str) -> StatIndex:
     info = os.stat(directory)
     path = os.path.join(repo.cache_dir, _FOLDER, f"{bindings.directory_key(directory)}.index")
     return StatIndex(path, bytes.fromhex(repo.store.uuid), (info.st_dev, info.st_ino))
+
+
+def check_apart(repo: Repo, directory: str) -> None:
+    """Raise UsageError (bad-path) where the directory and the store are in each other's way: a pull would take the
+    store's own files for what it may remove, a push would store them. A store below the directory is left alone only
+    under the name `.jvs`."""
+    store, place = os.path.realpath(repo.store.path), os.path.realpath(directory)
+    if store == place or place.startswith(os.path.join(store, "")):
+        raise UsageError(
+            f"{directory} lies in the store itself ({store})",
+            code="bad-path",
+            next="name a directory outside the store",
+        )
+    if store.startswith(os.path.join(place, "")):
+        between = os.path.relpath(store, place).split(os.sep)
+        if not any(is_control_name(os.fsencode(name)) for name in between):
+            raise UsageError(
+                f"the store {store} lies in {directory} under a name that is not .jvs: it would be taken for content",
+                code="bad-path",
+                next=f"mv {store} {os.path.join(os.path.dirname(store), '.jvs')}",
+            )
 
 
 def prune_indexes(repo: Repo) -> None:
@@ -82,6 +106,17 @@ def base_of(repo: Repo, binding: Binding | None, otherwise: Digest | None) -> Di
     """What a scan compares with: what the directory is bound to, or `otherwise`; None when the store lacks it."""
     known = binding.ca_id if binding is not None and binding.ca_id is not None else otherwise
     return known if known is not None and repo.has_snapshot(known) else None
+
+
+def still_unapplied(repo: Repo, binding: Binding, ca_id: Digest) -> dict[bytes, UnappliedMode]:
+    """The permission bits a pull could not apply that the snapshot just pushed still has: a file that is gone leaves
+    none to the next one of its name."""
+    still: dict[bytes, UnappliedMode] = {}
+    for path, modes in binding.unapplied.items():
+        found = repo.objects.find(ca_id, split_path(path))
+        if found is not None and found.entry[1] != SYMLINK and found.entry[2] == modes.wanted:
+            still[path] = modes
+    return still
 
 
 def settle(repo: Repo, directory: str, binding: Binding | None) -> None:

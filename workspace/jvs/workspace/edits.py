@@ -51,7 +51,7 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
         outcome = writer.publish(finish)
         assert outcome is not None
         added = writer.stats
-    stats = PushStats(0, 0, tree.bytes, added.new_bytes, added.stored_bytes, added.objects)
+    stats = PushStats(tree.entries, tree.bytes, *added)
     return result_of(tree.digest, label, outcome, stats, ())
 
 

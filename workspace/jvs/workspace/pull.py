@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
+from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import Binding, Pending
 from jvs.castore.checkout import CheckoutResult, Unsaved, checkout, make_directory
 from jvs.castore.checkout import Progress as Written
 from jvs.castore.digest import Digest
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import UsageError
+from jvs.errors import UnsavedChangesError, UsageError
+from jvs.labels.model import Entry
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import AUTOSAVE
 from jvs.workspace import directories
@@ -53,10 +55,21 @@ def pull(
         return PullResult(
             label, target, generation, directory, totals.entries, bytes_written=totals.bytes, dry_run=True
         )
+    directories.check_apart(repo, directory)
     made = make_directory(directory)
     try:
         with bindings.lock(directory):
-            return _pull_into(repo, resolved, target, directory, options, progress)
+            try:
+                return _pull_into(repo, resolved, target, directory, options, progress)
+            except UnsavedChangesError:
+                if not options.autosave or options.dry_run:
+                    raise
+                # What was written through a memory map may show in no time stamp: only reading every file finds it.
+                try:
+                    return _pull_into(repo, resolved, target, directory, options, progress, rehash=True)
+                except UnsavedChangesError as error:  # saved is all that a push would save
+                    error.next = "move these away (they are ignored, or nothing a push can save), or --discard them"
+                    raise
     except BaseException:
         if made:
             _remove_if_empty(directory)
@@ -70,12 +83,16 @@ def _pull_into(
     directory: str,
     options: PullOptions,
     progress: Progress | None,
+    *,
+    rehash: bool = False,
 ) -> PullResult:
+    """rehash: an autosave reads every file, whatever its times say."""
     binding = bindings.load(repo.cache_dir, directory) or Binding(None, 0, None)
     base = directories.base_of(repo, binding, None)
     autosaved = None
+    foreseen = options.autosave and options.dry_run  # what is unsaved would have been saved
     if options.autosave and not options.dry_run:
-        base, autosaved = _autosave(repo, directory, binding, base, resolved.label)
+        base, autosaved = _autosave(repo, directory, binding, base, resolved.label, rehash)
 
     def begin(pending: Pending) -> None:
         bindings.save(repo.cache_dir, directory, _with_pending(binding, base, pending))
@@ -87,7 +104,7 @@ def _pull_into(
             directory,
             base=base,
             pending=_known_pending(repo, binding),
-            policy=Unsaved.DISCARD if options.discard else Unsaved.REFUSE,
+            policy=Unsaved.DISCARD if options.discard or foreseen else Unsaved.REFUSE,
             special_modes=options.special_modes,
             unapplied=binding.unapplied,
             index=index,
@@ -131,23 +148,29 @@ def _result(
 
 
 def _autosave(
-    repo: Repo, directory: str, binding: Binding, base: Digest | None, label: str | None
+    repo: Repo, directory: str, binding: Binding, base: Digest | None, label: str | None, rehash: bool
 ) -> tuple[Digest | None, str | None]:
     """Save the directory as it is on `autosave/NAME` when it differs from its base; (the new base, the revision that
     brings it back)."""
     directories.settle(repo, directory, binding)
-    name = binding.label or label or f"directory-{bindings.directory_key(directory)[:12]}"
-    name = name.removeprefix(f"{AUTOSAVE}/")
+    own = f"directory-{bindings.directory_key(directory)[:12]}"
+    name = (binding.label or label or own).removeprefix(f"{AUTOSAVE}/")
     parents = () if binding.entry_id is None else (binding.entry_id,)
     with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
-        found = directories.scan(repo, directory, writer, binding=binding, base=base, index=index)
+        found = directories.scan(repo, directory, writer, binding=binding, base=base, index=index, rehash=rehash)
         ca_id = found.tree.digest
         entry = None
-        if ca_id != base and found.tree.entries:
-            request = MoveRequest(
-                f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=parents, message=f"before a pull into {directory}"
-            )
-            entry = writer.publish(lambda txn: repo.labels.move_in(txn, request))
+        if ca_id != base and (found.tree.entries or base is not None):
+            message = f"before a pull into {directory}"
+
+            def save(txn: WriteTxn) -> Entry:
+                request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=parents, message=message)
+                try:
+                    return repo.labels.move_in(txn, request)
+                except UsageError:  # too long behind the prefix, or inside the name of another autosave
+                    return repo.labels.move_in(txn, request._replace(name=f"{AUTOSAVE}/{own}"))
+
+            entry = writer.publish(save)
         if found.new_index is not None:
             if entry is not None or ca_id == base:
                 found.new_index.save()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
@@ -50,6 +51,8 @@ class PushOptions(NamedTuple):
             raise UsageError("--force moves whatever the label is; with --expected it means nothing")
         if self.detach and self.label is not None:
             raise UsageError("--detach stores a snapshot without a label; leave --label out")
+        if self.detach and (self.force or self.expected is not None):
+            raise UsageError("--detach moves no label, so there is nothing to expect or to force")
         if self.label is not None:
             check_label_name(self.label)
 
@@ -91,17 +94,20 @@ def push_revision(repo: Repo, source: str, options: PushOptions) -> PushResult:
     if options.label is None and not options.detach:
         raise _no_label()
     ca_id = repo.snapshot_of(resolved)
-    parents = () if resolved.entry is None else (resolved.entry.id,)
-    with repo.store.write() as txn:
-        outcome = move(repo, txn, ca_id, options, expect_of(repo, options, None), parents)
+    outcome = unchanged(repo, options, ca_id)
+    if outcome is None:
+        expect = expect_of(repo, options, None)
+        with repo.store.write() as txn:
+            outcome = move(repo, txn, ca_id, options, expect, resolved.parents)
     totals = repo.objects.tree(ca_id)
-    return result_of(ca_id, options.label, outcome, PushStats(bytes=totals.bytes), ())
+    return result_of(ca_id, options.label, outcome, PushStats(totals.entries, totals.bytes), ())
 
 
 def push_directory(repo: Repo, directory: str, options: PushOptions, progress: Progress | None) -> PushResult:
     """Snapshot a directory and move the label it is pushed as."""
+    directories.check_apart(repo, directory)
     with bindings.lock(directory):
-        binding = bindings.load(repo.cache_dir, directory)
+        binding = follow_rename(repo, bindings.load(repo.cache_dir, directory))
         if options.label is None and not options.detach:
             if binding is None or binding.label is None:
                 raise _no_label()
@@ -154,12 +160,10 @@ def _attempt(
         if found.new_index is not None and found.new_index.save():
             directories.prune_indexes(repo)
     if outcome.generation is not None:
-        unapplied = {} if binding is None else binding.unapplied
+        unapplied = {} if binding is None else directories.still_unapplied(repo, binding, ca_id)
         bound = Binding(options.label, outcome.generation, ca_id, outcome.entry_id, unapplied=unapplied)
         bindings.save(repo.cache_dir, directory, bound)
-    stats = PushStats(
-        found.files, found.directories, found.tree.bytes, added.new_bytes, added.stored_bytes, added.objects
-    )
+    stats = PushStats(found.tree.entries, found.tree.bytes, *added, found.files, found.directories)
     skipped = tuple(Skipped(*item) for item in (*found.skipped, *found.kept))
     return result_of(ca_id, options.label, outcome, stats, skipped)
 
@@ -195,7 +199,7 @@ def move(
 def rejected(label: str, ca_id: Digest, head: LabelInfo | None, error: LabelMovedError) -> Outcome:
     short = ca_id.hex()[:12]
     if head is None:
-        error.next = f"jvs fs push {short} --label {label} --expected 0"
+        error.next = f"push again with --expected 0 to make it (if it was deleted: jvs fs label --undelete {label})"
         return Outcome("rejected", error=error)
     error.next = f"jvs fs merge {label} {short} --into {label} (or push again with --expected {label}, or --force)"
     return Outcome("rejected", None, None, head.ca_id, head.generation, error)
@@ -211,6 +215,22 @@ def expect_of(repo: Repo, options: PushOptions, binding: Binding | None) -> Expe
     if binding is not None and binding.label == options.label:
         return binding.generation
     return None
+
+
+def follow_rename(repo: Repo, binding: Binding | None) -> Binding | None:
+    """The binding with the name its label has now. A rename is a move of the label, but nothing to be expected anew."""
+    if binding is None or binding.entry_id is None:
+        return binding
+    try:
+        entry = repo.labels.entry(binding.entry_id)
+    except UnknownError:
+        return binding  # the store was made anew, or the entry collected
+    if entry.label == binding.label:
+        return binding
+    head = repo.labels.get(entry.label)
+    if head is None or head.ca_id != binding.ca_id:
+        return replace(binding, label=entry.label)
+    return replace(binding, label=entry.label, generation=head.generation)
 
 
 def unchanged(repo: Repo, options: PushOptions, ca_id: Digest) -> Outcome | None:

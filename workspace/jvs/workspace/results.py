@@ -60,15 +60,17 @@ class InitResult(NamedTuple):
 
 
 class PushStats(NamedTuple):
-    """files, directories: in the snapshot as scanned; bytes: their plain size; new_bytes, stored_bytes: what this
-    push added, plain and as encoded."""
+    """entries: files, links and directories in the snapshot; bytes: plain size of its files; new_bytes, stored_bytes,
+    objects: what this push added, plain and as encoded; files (links among them), directories: None where no directory
+    was scanned."""
 
-    files: int = 0
-    directories: int = 0
-    bytes: int = 0
+    entries: int
+    bytes: int
     new_bytes: int = 0
     stored_bytes: int = 0
     objects: int = 0
+    files: int | None = None
+    directories: int | None = None
 
     def as_json(self) -> Json:
         """All fields by name."""

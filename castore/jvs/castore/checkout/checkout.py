@@ -45,7 +45,7 @@ class Unsaved(enum.Enum):
 class CheckoutResult:
     """What a checkout did.
 
-    written     files and symlinks written, holding `size` bytes
+    written     files, symlinks and directories written, holding `size` bytes
     removed     paths removed
     chmodded    paths of which only the permission bits changed
     unchanged   entries that were looked at and were right already
@@ -203,7 +203,7 @@ class _Checkout:
         if unapplied:
             self._warnings.append(_without_bits(unapplied))
         return CheckoutResult(
-            written=files + self._links,
+            written=files + self._links + sum(1 for path in self._stager.made if path),
             size=size,
             removed=self._removed,
             chmodded=self._chmodded,

@@ -32,9 +32,10 @@ PUSH_FIELDS = {
     "entry_id": "id of the new history entry, or null",
     "current": "id of the snapshot the label names now, null when there is none",
     "current_generation": "its generation",
-    "stats.files": "files and links in the snapshot",
-    "stats.directories": "directories in it",
-    "stats.bytes": "their plain size",
+    "stats.entries": "files, links and directories in the snapshot",
+    "stats.files": "files and links in it; null where no directory was scanned (`--rev`, `fs rm`)",
+    "stats.directories": "directories in it; null as above",
+    "stats.bytes": "plain size of its files",
     "stats.new_bytes": "bytes the store did not have",
     "stats.stored_bytes": "what those take, as stored",
     "stats.objects": "objects written",
@@ -136,9 +137,13 @@ def push_line(ui: Ui, result: PushResult, seconds: float) -> str:
     stats = result.stats
     where = ""
     if result.label is not None and result.status == "rejected":
-        where = f"{result.label} (now at {result.label}@{result.current_generation} {short(result.current)}); stored "
+        now = "now gone"
+        if result.current is not None:
+            now = f"now at {result.label}@{result.current_generation} {short(result.current)}"
+        where = f"{result.label} ({now}); stored "
     elif result.label is not None:
         where = f"{result.label}@{result.generation} "
-    facts = [count(stats.files, "file"), size(stats.bytes), f"{size(stats.new_bytes)} new", duration(seconds)]
+    number = count(stats.entries, "path") if stats.files is None else count(stats.files, "file")
+    facts = [number, size(stats.bytes), f"{size(stats.new_bytes)} new", duration(seconds)]
     status = ui.paint(result.status, _COLOURS[result.status])
     return f"{status} {where}{ui.paint(short(result.ca_id), 'yellow')}: {', '.join(facts)}"
