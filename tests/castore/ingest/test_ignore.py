@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jvs.castore.ingest import changed
 from jvs.castore.ingest.ignore import Rules, parse_ignore_file
 from jvs.errors import JvsError
 from tests.castore.ingest.support import Ground
@@ -278,6 +279,23 @@ def test_a_tracked_path_that_becomes_ignored_stays_as_it_was(ground: Ground) -> 
     after = ground.content(ground.push().tree)
     assert set(after) == {b"file"}
     assert after[b"file"][2] == b"back"
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("edits", [0, 1000])
+def test_something_ignored_in_the_place_of_something_that_is_not(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, edits: int
+) -> None:
+    """The name is ignored, so it stays as it was; whether the directory is merged or edited makes no difference."""
+    monkeypatch.setattr(changed, "EDITS", edits)
+    ground.write(".jvsignore", b"name\n!name/\n")
+    ground.write("name/file", b"1")
+    before = ground.push().tree
+    shutil.rmtree(ground.path("name"))
+    ground.write("name", b"a file")
+    assert ground.push().tree == before
+    os.unlink(ground.path("name"))
+    assert set(ground.content(ground.push().tree)) == {b".jvsignore"}  # the directory itself was not ignored
 
 
 @pytest.mark.usefixtures("settled")

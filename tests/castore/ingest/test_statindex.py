@@ -15,13 +15,14 @@ from jvs.castore.ingest import statindex
 from jvs.castore.ingest.statindex import (
     NO_RULES,
     OWN_RULES,
+    UNKNOWN_RULES,
     IndexBuilder,
     Slot,
     StatIndex,
     pack_rows,
     unpack_rows,
 )
-from jvs.castore.ingest.walk import Row
+from jvs.castore.ingest.walk import Row, row_of
 from jvs.castore.manifest import Tree
 from tests.castore.ingest.support import STORE, Ground, on_disk
 
@@ -214,6 +215,21 @@ def test_a_push_with_a_damaged_index_reads_everything(ground: Ground) -> None:
         ground.index_path.write_bytes(damaged)
         assert ground.push().tree == changed
     assert ground.content(changed) == on_disk(ground.directory)
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_index_that_is_wrong_about_a_kind(ground: Ground) -> None:
+    """Its row is that of a file, which its tree has as a link."""
+    os.symlink("elsewhere", ground.path("name"))
+    tree = ground.push().tree
+    os.unlink(ground.path("name"))
+    ground.write("name", b"a file")
+    with ground.index() as index:
+        listed = [row_of("name", os.lstat(ground.path("name")))]
+        builder = index.builder()
+        builder.finish(tree.digest, builder.add(builder.mark(), listed, tree, rules=UNKNOWN_RULES))
+        assert builder.save()
+    assert ground.content(ground.push().tree)[b"name"][2] == b"a file"
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "fifo"])

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from jvs.castore.digest import file_digest
+from jvs.castore.hasher import TreeHasher
 from jvs.castore.ingest import changed, stable
-from jvs.castore.ingest.walk import Listing, list_directory
+from jvs.castore.ingest.walk import FileClock, Listing, list_directory
 from jvs.errors import JvsError, StoreError
 from tests.castore.ingest.support import NOBODY, Ground, on_disk, ordinary_user
 
@@ -270,6 +271,61 @@ def test_a_file_that_settles_is_read(ground: Ground, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "read", growing_twice)
     result = ground.push()
     assert ground.content(result.tree)[b"log"][2] == b"first\nmore\nmore\n"
+
+
+def test_a_large_file_that_changes_between_two_reads(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 3 << 20
+    ground.write("file", b"a" * size)
+    real = os.readv
+    left = 2
+
+    def changing(fd: int, views: list[memoryview]) -> int:
+        nonlocal left
+        got = real(fd, views)
+        if left:
+            left -= 1
+            with open(ground.path("file"), "r+b") as file:
+                file.write(bytes([98 + left % 2]) * size)
+        return got
+
+    monkeypatch.setattr(os, "readv", changing)
+    assert ground.content(ground.push().tree)[b"file"][2] == b"b" * size
+    left = 100
+    ground.index_path.unlink()
+    with pytest.raises(JvsError, match="it changed every time it was read"):
+        ground.push(base=None, rehash=True)
+
+
+def test_a_change_within_the_tick_of_the_last_one_is_waited_for(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stat that is the same afterwards proves nothing while the clock that stamps it stands still."""
+    ground.write("file", b"1")
+    fd = os.open(ground.directory, os.O_RDONLY)
+    stamp = os.stat(ground.path("file")).st_ctime_ns
+    times: list[int | None] = []
+    slept: list[float] = []
+
+    class Clock(FileClock):
+        def now(self, fd: int) -> int | None:
+            return times.pop(0)
+
+    def settled() -> int:
+        """How many attempts it takes."""
+        slept.clear()
+        stable.settle(TreeHasher(ground.objects), "file", fd, 100, Clock(), lambda _: None)
+        return len(slept)
+
+    monkeypatch.setattr(stable.time, "sleep", slept.append)  # type: ignore[attr-defined]
+    try:
+        times[:] = [stamp, stamp + stable.TICK_NS - 1, stamp + stable.TICK_NS]
+        assert settled() == 3
+        times[:] = [stamp - 1]  # stamped by a clock that was set back since: waiting would not help
+        assert settled() == 1
+        times[:] = [None]  # nobody knows the time there
+        assert settled() == 1
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])

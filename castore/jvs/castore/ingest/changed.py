@@ -101,7 +101,8 @@ def build(run: Run, frame: Frame) -> Done:
     dirty = [row for row in frame.present if len(row) != 2 and stored.get(row[0]) != row]
     replaced = [name for name, _ in frame.notes if stored.get(name) is not None]  # by a FIFO, say
     now = {row[0] for row in frame.rows}
-    gone = [name for name in stored if name not in now]
+    silent = [name for name, reason in record.notes if reason == SILENT]
+    gone = [name for name in (*stored, *silent) if name not in now]
     if len(dirty) + len(replaced) + len(gone) + len(directories) > EDITS:
         return _record(run, frame, work.merge(), work.fresh)
     return _record(run, frame, work.edit(dirty, replaced + gone, directories), work.fresh)
