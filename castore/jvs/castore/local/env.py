@@ -275,9 +275,10 @@ def short_of(path: str) -> str | None:
     """What is wrong with the size of the index file, judged by its meta pages without mapping it; None when nothing.
 
     To be called only while this process has no environment open there: closing the file could drop LMDB's locks.
-    Raises IndexDamagedError when its meta pages are impossible.
+    Raises IndexDamagedError when a meta page is none, or the newer one, which LMDB will use, is impossible. The older
+    one may be: when a write of a meta page fails, LMDB puts back its old number and length, but not its old trees.
     """
-    needed, page, newest = 0, 0, -1
+    needed, page, newest, possible = 0, 0, -1, True
     with open(os.path.join(path, "data.mdb"), "rb", buffering=0) as file:
         for place in (0, 1):
             raw = os.pread(file.fileno(), _META.size, place * page)
@@ -286,12 +287,14 @@ def short_of(path: str) -> str | None:
             meta = _META.unpack(raw)
             flags, magic, version, last, txn_id = meta[2], meta[4], meta[5], meta[24], meta[25]
             (page, *free), main = meta[8:16], meta[16:24]
-            sound = magic == _MAGIC and version == _VERSION and flags & _META_FLAG and page in _PAGE_SIZES
-            if not (sound and _is_possible(free, _INTEGER_KEYS, last) and _is_possible(main[1:], 0, last)):
-                raise IndexDamagedError("the index is damaged: a meta page holds what cannot be")
+            if not (magic == _MAGIC and version == _VERSION and flags & _META_FLAG and page in _PAGE_SIZES):
+                raise IndexDamagedError("the index is damaged: a meta page is none")
             if txn_id > newest:
                 newest, needed = txn_id, (last + 1) * page
+                possible = _is_possible(free, _INTEGER_KEYS, last) and _is_possible(main[1:], 0, last)
         size = os.fstat(file.fileno()).st_size
+    if not possible:
+        raise IndexDamagedError("the index is damaged: its meta page holds what cannot be")
     return None if size >= needed else f"the index file has {size} bytes where its meta page says {needed}"
 
 
