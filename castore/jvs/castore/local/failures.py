@@ -11,6 +11,8 @@ from jvs.errors import IndexDamagedError, JvsError, NoSpaceError, ReadOnlyError,
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_ROOM = 64 << 10
+"""Bytes; with less than this left nothing can be pushed."""
 _STRUCTURE = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -43,6 +45,15 @@ def lmdb_error(exc: lmdb.Error) -> JvsError:
     if isinstance(exc, _STRUCTURE):
         return IndexDamagedError(f"the index is damaged: {exc}")
     return _by_errno(exc.code, f"index: {exc}")
+
+
+def is_short_write(error: JvsError, path: str) -> bool:
+    """Whether a failed commit to the index in the directory `path` is one that the disk had not room for: LMDB calls a
+    write that was done in part EIO, which is what the last write before ENOSPC is."""
+    if error.details.get("errno") != "EIO":
+        return False
+    free = os.statvfs(path)
+    return free.f_bavail * free.f_frsize < _NO_ROOM
 
 
 def _by_errno(number: int, message: str) -> JvsError:

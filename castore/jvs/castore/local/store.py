@@ -15,7 +15,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.local.committed import CommittedFile, check_not_rolled_back, rolled_back
 from jvs.castore.local.config import StoreConfig, decode_config
 from jvs.castore.local.env import Environment, acquire
-from jvs.castore.local.failures import os_error
+from jvs.castore.local.failures import is_short_write, os_error
 from jvs.castore.local.journal import JournalFile, transactions_in, verified
 from jvs.castore.local.making import check_filesystem, check_version, make_store
 from jvs.castore.local.pack import PackReader
@@ -215,6 +215,8 @@ class LocalStore:
             raise
         except JvsError as exc:
             self.fail(exc.message)
+            if is_short_write(exc, self.index_path):
+                raise NoSpaceError("index: No space left on device") from exc
             raise
         try:
             self._committed.note(txn.id)
