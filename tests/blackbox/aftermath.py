@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from devtools.demo import Tree, fingerprint
 from jvs.castore.local.store import LocalStore
 from tests.blackbox.conftest import Jvs
+from tests.blackbox.session import Session
 from tests.labels.test_replay import rebuild, tables
 
 
@@ -20,7 +21,7 @@ class Push(NamedTuple):
     tree: Tree
 
 
-def log_of(jvs: Jvs, label: str = "main") -> list[dict[str, Any]]:
+def log_of(jvs: Jvs | Session, label: str = "main") -> list[dict[str, Any]]:
     """The entries of a label, oldest first, known to be chained; [] when there is no such label."""
     done = jvs("fs", "log", label, "--json")
     if done.status == 5:
@@ -39,19 +40,19 @@ def check_chain(log: list[dict[str, Any]]) -> None:
     assert len({entry["entry_id"] for entry in log}) == len(log)
 
 
-def check_journal(jvs: Jvs) -> None:
-    """The journal alone says of labels exactly what the index says."""
-    with LocalStore.open(str(jvs.where / ".jvs")) as store:
+def check_journal(where: Path) -> None:
+    """The journal alone says of labels exactly what the index of the store in `where` says."""
+    with LocalStore.open(str(where / ".jvs")) as store:
         replayed, _roots = rebuild(list(store.journal_records()))
         assert tables(replayed) == tables(store)
 
 
-def check_store(jvs: Jvs, expected: Iterable[Push]) -> None:
+def check_store(jvs: Session, expected: Iterable[Push]) -> None:
     """`main` has exactly these moves, each comes back byte for byte, and nothing at all is wrong with the store."""
     pushes = list(expected)
     log = log_of(jvs)
     assert [entry["to"] for entry in log] == [push.ca_id for push in pushes]
-    check_journal(jvs)
+    check_journal(jvs.where)
     verified = jvs("fs", "verify", "--all", "--json")
     assert verified.status == 0, verified.out
     examined = jvs("doctor", "--json")
@@ -62,7 +63,7 @@ def check_store(jvs: Jvs, expected: Iterable[Push]) -> None:
         assert fingerprint(into) == push.tree
 
 
-def pull_anew(jvs: Jvs, revision: str, into: Path) -> None:
+def pull_anew(jvs: Jvs | Session, revision: str, into: Path) -> None:
     """Pull into a directory that does not exist yet."""
     shutil.rmtree(into, ignore_errors=True)
     jvs("fs", "pull", revision, into.name).ok()

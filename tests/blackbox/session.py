@@ -32,6 +32,7 @@ class Session:
 
     def __init__(self, jvs: Jvs) -> None:
         self._jvs = jvs
+        self.where = jvs.where
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, *words: str | Path) -> Done:
