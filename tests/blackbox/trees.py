@@ -9,13 +9,14 @@ import random
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import msgpack
 from blake3 import blake3
+
+from tests.golden import reference
 
 _BLOCK = 1 << 20
 
@@ -120,77 +121,36 @@ def same_sparse_content(one: Path, two: Path) -> bool:
     return True
 
 
-# -- the id, from the written rules (DESIGN 4.1, 4.2) and from nothing else --------------------------------------------
-
-_PAGE = "jvs 2026-11 manifest page v1"
-Row: TypeAlias = Sequence[Any]
-
-
 def identity(there: Look) -> str:
-    """The id in hex that a directory must get, looked at with `blake3`."""
-    below: dict[bytes, dict[bytes, Node]] = {b"": {}}
+    """The id in hex that a directory must get, looked at with `blake3`: by the second implementation of that."""
+    below: dict[bytes, list[bytes]] = {b"": []}
     for path in sorted(there):
-        above, _, name = path.rpartition(b"/")
-        below[above][name] = there[path]
+        below[path.rpartition(b"/")[0]].append(path)
         if there[path].kind == "directory":
-            below[path] = {}
-    return _directory(b"", below)[0].hex()
+            below[path] = []
+
+    def totals(directory: bytes) -> reference.Totals:
+        rows = []
+        for path in below[directory]:
+            node, name = there[path], path.rpartition(b"/")[2]
+            entries, size = 1, node.size
+            fields: tuple[bytes | int, ...] = (0, node.mode, size, node.content)
+            if node.kind == "symlink":
+                fields = (2, node.content)
+            elif node.kind == "directory":
+                digest, inside, size = totals(path)
+                entries += inside
+                fields = (1, node.mode, digest, inside, size)
+            rows.append((name, _encoded((name, *fields)), entries, size))
+        return reference.directory(sorted(rows))
+
+    return totals(b"")[0].hex()
 
 
-def _directory(path: bytes, below: dict[bytes, dict[bytes, Node]]) -> tuple[bytes, int, int]:
-    """(digest, entries below, bytes below) of one directory."""
-    rows: list[Row] = []
-    for name, node in sorted(below[path].items()):
-        if node.kind == "symlink":
-            rows.append((name, 2, node.content))
-        elif node.kind == "directory":
-            rows.append((name, 1, node.mode, *_directory(path + b"/" + name if path else name, below)))
-        else:
-            rows.append((name, 0, node.mode, node.size, node.content))
-    if len(rows) <= 256:
-        return (_page((0, rows)), *_totals(rows))
-    items = [_leaf_row(run) for run in _cut(rows, 0)]
-    level = 1
-    while True:
-        items = [_index_row(level, run) for run in _cut(items, level)]
-        if len(items) == 1:
-            return (items[0][1], *_totals(rows))
-        level += 1
-
-
-def _totals(rows: list[Row]) -> tuple[int, int]:
-    entries = len(rows) + sum(row[4] for row in rows if row[1] == 1)
-    return entries, sum(row[3] if row[1] == 0 else row[5] for row in rows if row[1] != 2)
-
-
-def _cut(rows: list[Row], level: int) -> Iterator[list[Row]]:
-    """Runs of rows: each ends where 7 bits of the hash of its last name are 0, other bits on every level; an index
-    of up to 256 rows is not cut, and no run of it is shorter than 32."""
-    if level and len(rows) <= 256:
-        yield rows
-        return
-    run: list[Row] = []
-    for row in rows:
-        run.append(row)
-        bits = int.from_bytes(blake3(row[0]).digest()[:8], "little") >> (7 * level)
-        if len(run) == 4096 or (bits % 128 == 0 and (level == 0 or len(run) >= 32)):
-            yield run
-            run = []
-    if run:
-        yield run
-
-
-def _leaf_row(run: list[Row]) -> Row:
-    """(last name, digest, own entries, entries below, bytes below)."""
-    return (run[-1][0], _page((1, run)), len(run), *_totals(run))
-
-
-def _index_row(level: int, run: list[Row]) -> Row:
-    return (run[-1][0], _page((2, level, run)), *(sum(row[field] for row in run) for field in (2, 3, 4)))
-
-
-def _page(value: object) -> bytes:
-    return blake3(msgpack.packb(value), derive_key_context=_PAGE).digest()
+def _encoded(fields: tuple[bytes | int, ...]) -> bytes:
+    return reference.array(
+        [reference.number(field) if isinstance(field, int) else reference.binary(field) for field in fields]
+    )
 
 
 # -- making --------------------------------------------------------------------------------------------------------
