@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,3 +179,44 @@ def test_verify_counts_every_object(repo: Repo, source: Path) -> None:
     one, everything = repo.verify("main"), repo.verify()
     assert one.checked == everything.checked == pushed.stats.objects == 6
     assert one.bytes == 6
+
+
+@pytest.mark.parametrize("pushes", [1, 3])
+def test_a_pull_writes_an_ignored_file_that_only_the_tree_had(repo: Repo, source: Path, pushes: int) -> None:
+    (source / "x.ign").write_text("data")
+    past = os.stat(source / "a").st_mtime_ns - 10_000_000_000
+    repo.push(str(source), label="main")
+    (source / ".jvsignore").write_text("*.ign\n")
+    (source / "x.ign").unlink()
+    for number in range(pushes):
+        (source / "b").write_text(str(number))
+        for path in source.rglob("*"):
+            if path.is_file():
+                os.utime(path, ns=(past, past))
+        repo.push(str(source))
+    assert b"".join(repo.cat("main:x.ign")) == b"data"
+    pulled = repo.pull("main@1", str(source))
+    assert (source / "x.ign").read_text() == "data"
+    assert not (source / ".jvsignore").exists()
+    assert pulled.ca_id == repo.push(str(source), detach=True).ca_id
+
+
+def test_trees_deeper_than_the_interpreters_stack(repo: Repo, tmp_path: Path) -> None:
+    levels = sys.getrecursionlimit() + 50
+    root, copy = tmp_path / "deep", tmp_path / "copy"
+    root.mkdir()
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        for _ in range(levels):
+            os.mkdir("x", dir_fd=fd)
+            below = os.open("x", os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        os.close(fd)
+        assert repo.push(str(root), label="main").stats.directories == levels
+        assert repo.push(str(root), rehash=True).status == "unchanged"
+        repo.pull("main", str(copy))
+        assert repo.push(str(copy)).status == "unchanged"
+        assert repo.remove("main:" + "/".join(["x"] * levels)).stats.entries == levels - 1
+    finally:
+        subprocess.run(["rm", "-rf", root, copy], check=True)  # pytest's own way is recursive

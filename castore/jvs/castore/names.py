@@ -83,6 +83,11 @@ def display(raw: bytes) -> str:
     )
 
 
+def shorten(text: str, limit: int = 300) -> str:
+    """A path inside a message: of a long one the end, which tells most."""
+    return text if len(text) <= limit else "..." + text[3 - limit :]
+
+
 def json_fields(raw: bytes, key: str = "path") -> dict[str, str]:
     """`{key: text}`, and `{key}_b64` beside it when the bytes are not UTF-8."""
     try:

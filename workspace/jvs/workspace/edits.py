@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jvs.castore.backend import WriteTxn
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, Directory, Entry, Tree
-from jvs.castore.names import display, split_path
+from jvs.castore.names import display, shorten, split_path
 from jvs.castore.treesink import TreeSink
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import LabelMovedError, UnknownError, UsageError
@@ -36,7 +36,7 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
     with TreeWriter(repo.objects) as writer:
         tree = replace(writer, head.ca_id, path, None)
         request = MoveRequest(
-            label, tree.digest, expect, "push", (head.entry_id,), message or f"remove {display(resolved.path)}"
+            label, tree.digest, expect, "push", (head.entry_id,), message or f"remove {shorten(display(resolved.path))}"
         )
 
         def finish(txn: WriteTxn) -> Outcome:

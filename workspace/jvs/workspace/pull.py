@@ -12,6 +12,7 @@ from jvs.castore.binding import Binding, Pending
 from jvs.castore.checkout import CheckoutResult, Unsaved, checkout, make_directory
 from jvs.castore.checkout import Progress as Written
 from jvs.castore.digest import Digest
+from jvs.castore.names import display, shorten, to_bytes
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import UnsavedChangesError, UsageError
 from jvs.labels.model import Entry
@@ -161,7 +162,7 @@ def _autosave(
         ca_id = found.tree.digest
         entry = None
         if ca_id != base and (found.tree.entries or base is not None):
-            message = f"before a pull into {directory}"
+            message = f"before a pull into {shorten(display(to_bytes(directory)))}"
 
             def save(txn: WriteTxn) -> Entry:
                 request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=parents, message=message)

@@ -24,6 +24,7 @@ from jvs.castore.checkout.plan import Plan, Planner, Write, fold
 from jvs.castore.checkout.recover import clean_up, tighten
 from jvs.castore.checkout.reindex import Reindexer
 from jvs.castore.checkout.stage import Progress, Stager
+from jvs.castore.checkout.work import NewFiles, NewTree
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.statindex import StatIndex, unpack_rows
 from jvs.castore.ingest.walk import Row, open_root, row_of
@@ -96,6 +97,7 @@ def checkout(
     begin: Callable[[Pending], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
+    store: str | None = None,
 ) -> CheckoutResult:
     """Make `directory` be the snapshot `target`. The caller holds the directory's lock.
 
@@ -110,6 +112,8 @@ def checkout(
         called in this thread now and then while content is written.
     dry_run
         say what would be done (or refused), and do nothing.
+    store
+        path of the local store that `objects` reads, so that a large pull can have a second process; None: no such.
 
     Raises UnsavedChangesError with nothing written; IntegrityError for a damaged or missing object, with nothing
     visible touched; StateError (name-collision); UsageError (not-a-directory); NoSpaceError, ReadOnlyError and
@@ -121,7 +125,7 @@ def checkout(
     root = open_root(directory)
     try:
         with disk.Directories(root) as directories:
-            job = _Checkout(objects, target, directories, root, SPECIAL if special_modes else ORDINARY)
+            job = _Checkout(objects, target, directories, root, SPECIAL if special_modes else ORDINARY, store)
             try:
                 return job.run(base, pending, policy, unapplied or {}, index, begin, progress, dry_run)
             except OSError as error:
@@ -148,7 +152,13 @@ def recover(objects: ObjectStore, directory: str | bytes, base: Digest | None, p
 
 class _Checkout:
     def __init__(
-        self, objects: ObjectStore, target: Digest, directories: disk.Directories, root: int, rule: ModeRule
+        self,
+        objects: ObjectStore,
+        target: Digest,
+        directories: disk.Directories,
+        root: int,
+        rule: ModeRule,
+        store: str | None,
     ) -> None:
         self._objects = objects
         self._target = target
@@ -157,7 +167,7 @@ class _Checkout:
         self._token = secrets.token_hex(8)
         self._names = TemporaryNames(self._token)
         self._changer = Changer(directories, self._names)
-        self._stager = Stager(objects, root, rule)
+        self._stager = Stager(objects, root, rule, store)
         self._written: dict[bytes, Row] = {}
         self._links = self._removed = self._chmodded = 0
         self._warnings: list[str] = []
@@ -196,14 +206,16 @@ class _Checkout:
         for path in sorted(plan.kept):
             self._warnings.append(f"{display(path)}/ stays, for what is ignored in it")
         if index is not None:
-            builder = Reindexer(objects, directories, index, plan, self._stager, self._written).run(self._target)
+            builder = Reindexer(objects, directories, index, plan, self._stager.written, self._written).run(
+                self._target
+            )
             builder.save()
         files, size = self._stager.progress
-        unapplied = self._still_unapplied(unapplied) | self._stager.unapplied
+        unapplied = self._still_unapplied(unapplied) | self._stager.written.unapplied
         if unapplied:
             self._warnings.append(_without_bits(unapplied))
         return CheckoutResult(
-            written=files + self._links + sum(1 for path in self._stager.made if path),
+            written=files + self._links + sum(1 for path in self._stager.written.made if path),
             size=size,
             removed=self._removed,
             chmodded=self._chmodded,
@@ -272,7 +284,7 @@ class _Checkout:
         if plan.fill:
             temps[b""] = self._names.new()
             os.mkdir(temps[b""], 0o700, dir_fd=self._directories.fd(b""))
-            stager.add_tree(temps[b""], b"", self._objects.tree(self._target), None)
+            stager.add(NewTree(temps[b""], b"", self._objects.tree(self._target), None))
         self._probe_collisions(plan.writes)
         files: dict[tuple[bytes, Digest], list[File]] = {}
         own: dict[bytes, dict[bytes, bytes]] = {}
@@ -287,9 +299,9 @@ class _Checkout:
                 with disk.reporting("cannot make the directory", path):
                     os.mkdir(temps[path], 0o700, dir_fd=self._directories.fd(directory))
                 tree = Tree(self._objects.descend(entry), entry.entries, entry.bytes)
-                stager.add_tree(disk.join(directory, temps[path]), path, tree, entry.mode)
+                stager.add(NewTree(disk.join(directory, temps[path]), path, tree, entry.mode))
         for (directory, page), new in files.items():
-            stager.add_files(directory, page, new, own[directory])
+            stager.add(NewFiles(directory, page, new, own[directory]))
         stager.run(progress)
         return temps
 
@@ -333,9 +345,9 @@ class _Checkout:
         """Move everything from the temporary directory into the empty root."""
         root = self._directories.fd(b"")
         source = self._directories.fd(temp)
-        made = self._stager.made[b""]
+        made = self._stager.written.made[b""]
         for row in unpack_rows(made.rows) if made.rows else ():
-            self._stager.rows.setdefault(os.fsencode(row[0]), row)
+            self._stager.written.rows.setdefault(os.fsencode(row[0]), row)
         for entry in iter_entries(self._objects.page, self._target):
             try:
                 disk.put_in_place(entry[0], source, entry[0], root)
@@ -348,7 +360,7 @@ class _Checkout:
 
     def _note(self, path: bytes, info: os.stat_result) -> None:
         """A file that was staged is in place: its row now, if it is still what was written."""
-        staged = self._stager.rows.get(path)
+        staged = self._stager.written.rows.get(path)
         if staged is None:
             return
         row = row_of(staged[0], info)
@@ -361,7 +373,7 @@ class _Checkout:
             if change.kind == FILE:
                 self._chmod(change.path, change.mode, change.wanted)
         directories = [(change.path, change.mode, change.wanted) for change in plan.modes if change.kind == DIRECTORY]
-        directories += [(late.path, late.mode, late.mode) for late in self._stager.late_modes]
+        directories += [(path, mode, mode) for path, mode in self._stager.written.late_modes.items()]
         for path, mode, wanted in sorted(directories, reverse=True):
             self._chmod(path, mode, wanted)
         self._chmodded = len(plan.modes)
@@ -371,7 +383,7 @@ class _Checkout:
         with disk.reporting("cannot set the mode of", path):
             bits = disk.set_mode(name, self._directories.fd(directory), mode)
         if bits != wanted:
-            self._stager.unapplied[path] = UnappliedMode(bits, wanted)
+            self._stager.written.unapplied[path] = UnappliedMode(bits, wanted)
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -22,13 +23,14 @@ from jvs.castore.checkout import disk
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.walk import Row, row_of
-from jvs.castore.manifest import DIRECTORY, FILE, Entry, File
+from jvs.castore.manifest import DIRECTORY, FILE, Entry, File, Tree
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.recipe import Piece
 from jvs.errors import IntegrityError, StateError
 
 DECODERS = 2
+_Path: TypeAlias = bytes
 AHEAD = 4
 """Chunks of one large file that are decoded before it is their turn."""
 _HOLE_MIN = 4096
@@ -61,22 +63,56 @@ class LargeFile(NamedTuple):
     entry: File
 
 
-class ContentWriter:
-    """Writes files into open directories; used by several threads.
+class Made(NamedTuple):
+    """A directory that was written.
 
-    unapplied  path -> permission bits that were not applied, by rule or by the file system
-    rows       path -> row of each large file
+    tree       what it is
+    below      names of its subdirectories
+    rows       packed rows of all that is in it but large files (`b""`: not kept); those of subdirectories as they will
+               be when their permission bits are set
+    ordered    whether these are all its rows, in listing order; `below` is in that order then too
+    newest     the newest time in them
+    own_rules  whether there is an ignore file
     """
 
-    def __init__(self, objects: ObjectStore, rule: ModeRule) -> None:
+    tree: Tree
+    below: tuple[str, ...]
+    rows: bytes
+    ordered: bool
+    newest: int
+    own_rules: bool
+
+
+@dataclass
+class Written:
+    """What came of writing: by path, as it will be when everything is in place.
+
+    rows        of each file of an existing directory, and of each large one
+    made        directories written; kept: bytes of packed rows in them
+    late_modes  permission bits of directories that must keep u+rwx until everything is in place
+    unapplied   permission bits that were not applied, by rule or by the file system
+    """
+
+    files: int = 0
+    bytes: int = 0
+    kept: int = 0
+    rows: dict[_Path, Row] = field(default_factory=dict)
+    made: dict[_Path, Made] = field(default_factory=dict)
+    late_modes: dict[_Path, int] = field(default_factory=dict)
+    unapplied: dict[_Path, UnappliedMode] = field(default_factory=dict)
+
+
+class ContentWriter:
+    """Writes files into open directories; used by several threads."""
+
+    def __init__(self, objects: ObjectStore, rule: ModeRule, written: Written) -> None:
+        """written: where what was written is noted."""
         self._objects = objects
         self._rule = rule
+        self._written = written
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stopped = False
-        self.files = self.bytes = 0
-        self.unapplied: dict[bytes, UnappliedMode] = {}
-        self.rows: dict[bytes, Row] = {}
 
     def stop(self) -> None:
         """Have everything that is being written end soon, unfinished."""
@@ -144,7 +180,7 @@ class ContentWriter:
         return rows, large
 
     def large(self, fd: int, file: LargeFile) -> None:
-        """Write a file that has a recipe into the directory open as `fd`; its row goes into `rows`.
+        """Write a file that has a recipe into the directory open as `fd`; its row is noted.
 
         The file's own digest covers what its chunks' digests would, so those are looked at only when it is wrong.
         """
@@ -159,7 +195,7 @@ class ContentWriter:
                 info = self._settle(new, info, file.path, entry.mode)
         finally:
             os.close(new)
-        self.rows[file.path] = row_of(os.fsdecode(entry.name), info)
+        self._written.rows[file.path] = row_of(os.fsdecode(entry.name), info)
         self._count(1, entry.size)
 
     def _write_chunks(self, new: int, entry: File) -> None:
@@ -221,13 +257,13 @@ class ContentWriter:
         """Give a file that was written its permission bits, as far as rule and file system let it."""
         info = disk.settle_mode(fd, info, mode & self._rule.file)
         if info.st_mode & 0o7777 != mode:
-            self.unapplied[path] = UnappliedMode(info.st_mode & 0o7777, mode)
+            self._written.unapplied[path] = UnappliedMode(info.st_mode & 0o7777, mode)
         return info
 
     def _count(self, files: int, size: int) -> None:
         with self._lock:
-            self.files += files
-            self.bytes += size
+            self._written.files += files
+            self._written.bytes += size
 
 
 def _create(temp: bytes, fd: int, mode: int, directory: bytes, name: bytes) -> int:

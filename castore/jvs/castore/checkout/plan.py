@@ -230,8 +230,10 @@ class Planner:
             side = _side(base.get(name), pending.get(name), target.get(name))
             self._present(frame, name, row, side, same=old.get(row[0]) == row, slot=slots.get(row[0]))
         staying = present.keys() & target.keys()
+        absent = {os.fsencode(name) for name, _ in record.notes} if record is not None else set()
         for name in sorted(target.keys() - present.keys()):
-            self._absent(frame, name, _side(base.get(name), pending.get(name), target.get(name)), staying)
+            side = _side(base.get(name), pending.get(name), target.get(name))
+            self._absent(frame, name, side, staying, known=name in absent)
 
     def _clean_directory(self, frame: _Frame, listing: Listing, record: Record) -> None:
         """A directory that is exactly as the stat index says: only what differs between the trees is looked at."""
@@ -308,12 +310,15 @@ class Planner:
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def _absent(self, frame: _Frame, name: bytes, side: _Side, staying: Collection[bytes]) -> None:
-        """A name that is not on disk. staying: those that are and will be."""
+    def _absent(
+        self, frame: _Frame, name: bytes, side: _Side, staying: Collection[bytes], *, known: bool = False
+    ) -> None:
+        """A name that is not on disk. staying: those that are and will be. known: it was not there at the last push
+        either, which kept it in the tree because it is ignored."""
         if side.target is None:
             return
         path = disk.join(frame.path, name)
-        if side.base is not None and not (self._pending is not None and side.base != side.pending):
+        if side.base is not None and not known and not (self._pending is not None and side.base != side.pending):
             self._unsaved(path)
         if disk.exists(name, self._directories.fd(frame.path)) and fold(name) in map(fold, staying):
             # not in the listing, and there all the same: the file system takes it for another name

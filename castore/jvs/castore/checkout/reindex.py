@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from jvs.castore import pages
 from jvs.castore.checkout import disk
+from jvs.castore.checkout.content import Made, Written
 from jvs.castore.checkout.plan import Plan
-from jvs.castore.checkout.stage import Made, Stager
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import IGNORE_FILE, Rules
 from jvs.castore.ingest.statindex import NO_RULES, OWN_RULES, UNKNOWN_RULES, IndexBuilder, Slot, StatIndex, unpack_rows
@@ -75,15 +75,15 @@ class Reindexer:
         directories: disk.Directories,
         index: StatIndex,
         plan: Plan,
-        stager: Stager,
+        new: Written,
         written: dict[bytes, Row],
     ) -> None:
-        """written: rows of files that were put in place one by one, as they are there."""
+        """new: what was staged. written: rows of files that were put in place one by one, as they are there."""
         self._objects = objects
         self._directories = directories
         self._index = index
         self._plan = plan
-        self._stager = stager
+        self._new = new
         self._written = written
         self._clock = FileClock()
 
@@ -110,7 +110,7 @@ class Reindexer:
                 continue
             child = frame.below[len(frame.slots)]
             path = disk.join(frame.path, os.fsencode(child.name))
-            made = self._stager.made.get(path)
+            made = self._new.made.get(path)
             if child.digest is None:
                 frame.slots.append(None)
             elif made is not None and made.rows and made.ordered:
@@ -122,7 +122,7 @@ class Reindexer:
 
     def _unchanged(self, child: _Child, path: bytes) -> Slot | None:
         """The old record of a directory that is wholly as it says."""
-        if child.slot is None or path in self._plan.dirty or path in self._stager.made:
+        if child.slot is None or path in self._plan.dirty or path in self._new.made:
             return None
         return child.slot if self._index.record(child.slot).tree.digest == child.digest else None
 
@@ -131,15 +131,15 @@ class Reindexer:
     def _as_made(self, path: bytes, made: Made, mark: int, above: _Frame) -> _Frame:
         """A directory that the checkout wrote: its rows as they were, out of everybody's reach, when it was done."""
         rows: bytes | list[Row] = made.rows
-        if made.newest > above.settled or self._stager.unapplied:
+        if made.newest > above.settled or self._new.unapplied:
             rows = [self._row_made(path, row, above.settled) for row in unpack_rows(made.rows)]
-        below = [_Child(name, self._stager.made[disk.join(path, os.fsencode(name))].tree.digest) for name in made.below]
+        below = [_Child(name, self._new.made[disk.join(path, os.fsencode(name))].tree.digest) for name in made.below]
         rules = self._rules(path, above.rules) if made.own_rules else above.rules
         return _Frame(path, made.tree, mark, rows, above.settled, rules, made.own_rules, below)
 
     def _row_made(self, path: bytes, row: Row, settled: int) -> Row:
         if len(row) == 2:
-            modes = self._stager.unapplied.get(disk.join(path, os.fsencode(row[0])))
+            modes = self._new.unapplied.get(disk.join(path, os.fsencode(row[0])))
             return row if modes is None else (row[0], stat.S_IFDIR | modes.disk)
         return trusted_row(row, settled)
 
@@ -174,7 +174,7 @@ class Reindexer:
 
     def _known(self, path: bytes, row: Row, old: dict[str, Row]) -> bool:
         """Whether the entry's content is known to be the target's."""
-        for rows in (self._written, self._plan.known, self._stager.rows):
+        for rows in (self._written, self._plan.known, self._new.rows):
             if (known := rows.get(path)) is not None:
                 return known == row
         return old.get(row[0]) == row and path not in self._plan.touched
@@ -182,7 +182,7 @@ class Reindexer:
     def _old(self, path: bytes) -> tuple[dict[str, Row], dict[str, Slot | None]]:
         """What is known of the files in a directory from when it was written, or from the old index; and the old
         records of its subdirectories."""
-        made = self._stager.made.get(path)
+        made = self._new.made.get(path)
         if made is not None:
             return {row[0]: row for row in unpack_rows(made.rows)} if made.rows else {}, {}
         slot = self._plan.slots.get(path)

@@ -135,6 +135,12 @@ class _Work:
         """The base's directory with new entries for `dirty` rows and `directories`, and without the `gone` names."""
         assert self.old is not None
         assert self.frame.record is not None
+        on_disk = {row[0] for row in self.frame.rows}
+        self.frame.absent.update(
+            os.fsencode(name)
+            for name, reason in self.frame.record.notes
+            if reason == SILENT and name not in on_disk  # ignored by the same rules as then
+        )
         changes: dict[bytes, Entry | None] = {}
         contents: dict[Digest, bytes] = {}
         held = 0
@@ -274,7 +280,10 @@ class _Work:
         """
         if name in self.left_out:
             return _GONE
-        if name in self.frame.ignored or self.frame.ignores(name, is_directory=before[1] == DIRECTORY):
+        if name in self.frame.ignored:
+            return _Looked(before)
+        if self.frame.ignores(name, is_directory=before[1] == DIRECTORY):
+            self.frame.absent.add(name)
             return _Looked(before)
         text = os.fsdecode(name)
         try:
@@ -337,7 +346,7 @@ def _record(run: Run, frame: Frame, tree: Tree, fresh: dict[str, Row | None]) ->
         kept = [name for name in sorted(frame.ignored) if run.old_entry(run.old(frame), name) is not None]
         ignored = len(frame.ignored) - len(kept)
         run.ignored += ignored
-        notes = frame.notes + [(os.fsdecode(name), SILENT) for name in kept]
+        notes = frame.notes + [(os.fsdecode(name), SILENT) for name in sorted({*kept, *frame.absent})]
     was = None if record is None else record.tree
     if run.builder is None:
         return Done(tree, was, None, False)

@@ -24,7 +24,7 @@ CONTROL: Final = "jvs keeps its own files under this name"
 LEFTOVER: Final = "left behind by an interrupted pull"
 _BY_RULE: Final = frozenset({CONTROL, LEFTOVER})
 SILENT: Final = ""
-"""The reason noted for a name that is in the tree although it is ignored."""
+"""The reason noted for a name that is in the tree although it is ignored, be it on disk or not."""
 
 
 class Skipped(NamedTuple):
@@ -55,6 +55,7 @@ class Frame:
     clean       the record's rows and rules are those of now: only what is below may differ
     rules       the ignore rules that hold in it; own_rules: whether some of them are its own
     rows, failed        see `Listing`; stored: the rows the index has, by name
+    absent      names that are in the tree although they are not on disk: ignored, so they stay as they were
     present     the rows that may be in its tree; ignored: names that the rules keep out; notes: see `Record`
     old         the directory's root page in the base (True: not looked up yet)
     mark        where its stretch of the new index begins
@@ -65,6 +66,7 @@ class Frame:
     """
 
     __slots__ = (
+        "absent",
         "arrived",
         "at",
         "clean",
@@ -107,6 +109,7 @@ class Frame:
         self.notes: list[tuple[str, str]] = []
         self.stored: dict[str, Row] = {}
         self.mark = 0
+        self.absent: set[bytes] = set()
         self.lent = 0
         self.arrived: list[tuple[str, Taken | None]] = []
         self.old: Digest | bool | None = record.tree.digest if record is not None else True  # True: not looked up yet
@@ -195,13 +198,16 @@ class Run:
 
     def old(self, frame: Frame) -> Digest | None:
         """The root page of the directory as it is in the base, or None when it is not there."""
-        if isinstance(frame.old, bool):
-            frame.old = None
-            above = self.old(frame.parent) if frame.parent is not None else None
-            entry = self.old_entry(above, frame.name)
-            if entry is not None and entry[1] == DIRECTORY:
-                frame.old = entry[3]
-        return frame.old
+        unknown: list[Frame] = []
+        at: Frame | None = frame
+        while at is not None and isinstance(at.old, bool):
+            unknown.append(at)
+            at = at.parent
+        for below in reversed(unknown):  # not by recursion: a tree may be deeper than the interpreter's stack
+            above = below.parent.old if below.parent is not None else None
+            entry = None if isinstance(above, bool) else self.old_entry(above, below.name)
+            below.old = entry[3] if entry is not None and entry[1] == DIRECTORY else None
+        return None if isinstance(frame.old, bool) else frame.old
 
     def old_entry(self, directory: Digest | None, name: bytes) -> Entry | None:
         """The entry of `name` in a directory of the base, or None."""
