@@ -206,10 +206,8 @@ class _Checkout:
         for path in sorted(plan.kept):
             self._warnings.append(f"{display(path)}/ stays, for what is ignored in it")
         if index is not None:
-            builder = Reindexer(objects, directories, index, plan, self._stager.written, self._written).run(
-                self._target
-            )
-            builder.save()
+            reindexer = Reindexer(objects, directories, index, plan, self._stager.written, self._written)
+            reindexer.run(self._target).save()
         files, size = self._stager.progress
         unapplied = self._still_unapplied(unapplied) | self._stager.written.unapplied
         if unapplied:
