@@ -27,9 +27,7 @@ LARGE = b"large" * 1_000
 """More than one chunk."""
 
 names = st.sampled_from(["a", "b", "A", "-x", "\udcff", "new\nline"])
-files = st.tuples(
-    st.just("file"), st.sampled_from([b"", b"1", b"2", LARGE]), st.sampled_from([0o644, 0o755, 0o400])
-)
+files = st.tuples(st.just("file"), st.sampled_from([b"", b"1", b"2", LARGE]), st.sampled_from([0o644, 0o755, 0o400]))
 links = st.tuples(st.just("symlink"), st.sampled_from(["a", "../b", "/none"]), st.just(0))
 modes = st.sampled_from([0o755, 0o700, 0o555, 0o2775])
 nodes: st.SearchStrategy[Any] = st.recursive(
