@@ -112,6 +112,7 @@ def _pull_into(
             begin=begin,
             progress=_reporter(repo, target, progress),
             dry_run=options.dry_run,
+            store=repo.store.path,
         )
         directories.prune_indexes(repo)
     label, entry = (None, None) if resolved.path else (resolved.label, resolved.entry)
