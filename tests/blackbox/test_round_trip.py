@@ -236,7 +236,7 @@ def test_a_special_file_in_the_way_of_a_pull_is_not_removed(special: dict[bytes,
 
 
 def test_a_sparse_file_of_5_gib_comes_back_sparse(jvs: Jvs) -> None:
-    """Both ways within the patience of `jvs`, and with no more on disk than the chunks that are not all zero."""
+    """Both ways within `jvs.patience`, and with no more on disk than the chunks that are not all zero."""
     size = 5 << 30
     islands = {0: b"head", 3_000_000_000: b"in the middle", size - 4: b"tail"}
     source = jvs.where / "source"
@@ -260,8 +260,9 @@ def test_a_sparse_file_of_5_gib_comes_back_sparse(jvs: Jvs) -> None:
     assert again.out == "\0" * 10 + "in the middle" + "\0" * 8
 
 
-@pytest.mark.parametrize("count", [200_000])
-def test_a_directory_of_200_000_files_comes_back(count: int, jvs: Jvs) -> None:
+def test_a_directory_of_200_000_files_comes_back(jvs: Jvs) -> None:
+    count = 200_000
+    jvs.patience = 600.0  # two minutes are long, but not on a machine that does six other things
     with trees.room(jvs.where, 2) as where:
         jvs.where = where
         trees.make_many(where / "source", count)

@@ -71,9 +71,12 @@ def _look(fd: int, above: bytes, algorithm: str, found: Look) -> None:
 
 def _hash_file(name: bytes, fd: int, algorithm: str) -> bytes:
     hasher: Any = blake3() if algorithm == "blake3" else hashlib.new(algorithm)
-    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd), "rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd)
+    try:
+        while block := os.read(file, _BLOCK):
             hasher.update(block)
+    finally:
+        os.close(file)
     digest: bytes = hasher.digest()
     return digest
 
