@@ -46,7 +46,7 @@ def verify(repo: Repo, revision: str | None, progress: Progress | None) -> Verif
         return VerifyResult(0, 0, tuple(damaged))  # to read on through a damaged index could end this process
     checked = verification.verify_all(repo.objects, _Meter(progress, None).tick)
     damaged += _damages(_with_paths(repo, checked.faults))
-    damaged += label_faults(repo)
+    damaged += label_faults(repo) or lost_snapshots(repo)
     return VerifyResult(checked.objects, checked.bytes, tuple(damaged))
 
 
@@ -78,6 +78,23 @@ def _roots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
     yield from ((info.name.encode(), info.ca_id) for info in heads)
     seen = {info.ca_id for info in heads}
     yield from ((ca_id.hex()[:12].encode(), ca_id) for ca_id, _at in repo.snapshots() if ca_id not in seen)
+
+
+def lost_snapshots(repo: Repo) -> Iterator[Damage]:
+    """Snapshots of live labels, and of their histories, that the store does not have: nothing that is in the index
+    leads to them, so only the labels can tell. An entry whose body was dropped keeps no snapshot.
+
+    To be called when the labels themselves are sound.
+    """
+    seen: set[Digest] = set()
+    for info in repo.labels.list():
+        for entry in repo.labels.log(info.name):
+            if entry.to is None or entry.dropped or entry.to in seen:
+                continue
+            seen.add(entry.to)
+            if not repo.has_snapshot(entry.to):
+                where = f"{info.name}@{entry.generation}:".encode()
+                yield Damage(where, entry.to, "the snapshot is not in the store")
 
 
 def label_faults(repo: Repo) -> list[Damage]:

@@ -13,7 +13,7 @@ from jvs.castore.local.verify import verify_store
 from jvs.castore.objects import object_children
 from jvs.errors import IntegrityError
 from jvs.labels.replay import replay
-from jvs.workspace.checkup import label_faults, verify
+from jvs.workspace.checkup import label_faults, lost_snapshots, verify
 from jvs.workspace.repo import Repo
 from jvs.workspace.results import DoctorResult, Finding
 
@@ -62,8 +62,12 @@ def _examine(path: str, strict: bool) -> Iterator[Finding]:
             broken = broken or finding.kind == "index"
             yield Finding(finding.kind, finding.reason, "error", "damaged", finding.path)
         if not broken:
-            for fault in label_faults(repo):
+            faults = label_faults(repo)
+            for fault in faults:
                 yield Finding("labels", fault.reason, "error", "damaged")
+            for lost in () if faults else lost_snapshots(repo):
+                where = None if lost.path is None else lost.path.decode()
+                yield Finding("objects", lost.reason, "error", "object-missing", where)
 
 
 def _rebuild(path: str) -> Finding:
