@@ -167,13 +167,22 @@ def test_a_damaged_leaf_is_noticed() -> None:
     one, two = (store.plain(Kind.RECIPE, leaf.digest) for leaf in leaves[:2])
     shorter = encode_recipe(CHUNKS, decode_recipe(one).pieces[:-1])
     nested = encode_recipe(LEAVES, decode_recipe(one).pieces)
-    for instead in (two, shorter, nested, one[:-1], one + b"\0", b""):
+    other_order = encode_recipe(CHUNKS, decode_recipe(one).pieces[::-1])
+    for instead in (two, shorter, nested, other_order, one[:-1], one + b"\0", b""):
         store.instead[Ref(Kind.RECIPE, leaves[0].digest)] = instead
         with pytest.raises(IntegrityError):
             list(objects.read(page, file))
         with pytest.raises(IntegrityError):
             list(objects.read_range(page, file, 0, 1))
     store.instead.clear()
+    # leaves below leaves, each under its right digest
+    with store.writer() as writer:
+        writer.put(Kind.RECIPE, recipe_digest(nested), encode(nested, 1))
+        writer.publish()
+    below = [Piece(recipe_digest(nested), leaves[0].length), *leaves[1:]]
+    store.instead[Ref(Kind.RECIPE, file.digest)] = encode_recipe(LEAVES, below)
+    with pytest.raises(IntegrityError, match="damaged"):
+        list(objects.read_range(page, file, 0, 1))
     # a root whose leaves are right and whose claims about them are not
     lengths = [leaf._replace(length=leaf.length + delta) for leaf, delta in zip(leaves, (1, -1), strict=False)]
     store.instead[Ref(Kind.RECIPE, file.digest)] = encode_recipe(LEAVES, [*lengths, *leaves[2:]])

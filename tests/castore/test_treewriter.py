@@ -148,6 +148,20 @@ def test_a_copy_of_a_file_the_store_already_had_is_stored_once() -> None:
     assert stored_bytes(store, Kind.PART) < before + 1_000
 
 
+def test_other_modes_store_no_content_again() -> None:
+    """The page is another one, and every file is read and given again."""
+    store, objects = new_store()
+    model = {name: data for name, data in numbered(200, 2_000).items() if isinstance(data, bytes)}
+    push(objects, dict(model))
+    with TreeWriter(ObjectStore(store, DEFAULT)) as writer:
+        directory = writer.directory()
+        for name, data in model.items():
+            directory.add(small(name, data)._replace(mode=0o600), data)
+        directory.finish()
+        writer.publish()
+        assert writer.stats.new_bytes < 20_000
+
+
 def test_the_table_of_copies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(treewriter, "DEDUP_FILES", 10)
     model: Model = {b"%d" % copy: numbered(20, 500, copy % 5) | {b"x": b"%d" % copy} for copy in range(20)}
