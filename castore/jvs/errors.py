@@ -56,6 +56,7 @@ CODES: dict[str, CodeInfo] = {
     "not-in-reflog": CodeInfo(1, 400, "jvs fs reset LABEL REV --allow-unlogged"),
     "nothing-to-undo": CodeInfo(1, 409, "jvs fs log LABEL"),
     "unsaved-changes": CodeInfo(1, 409, "jvs fs pull REV DIR --autosave (or --discard)"),
+    "interrupted-pull": CodeInfo(1, 409, "jvs fs pull REV DIR (it finishes what was interrupted)"),
     "unreadable": CodeInfo(1, 409, "make the files readable, or pass --skip-unreadable"),
     "name-collision": CodeInfo(1, 409, "pull into a file system that tells these names apart"),
     "unsafe-entry": CodeInfo(1, 403, None),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jvs.castore.settings import StoreSettings
-from jvs.errors import UnsavedChangesError, UsageError
+from jvs.errors import StateError, UnsavedChangesError, UsageError
 from jvs.workspace.repo import Repo
 
 
@@ -220,3 +220,31 @@ def test_trees_deeper_than_the_interpreters_stack(repo: Repo, tmp_path: Path) ->
         assert repo.remove("main:" + "/".join(["x"] * levels)).stats.entries == levels - 1
     finally:
         subprocess.run(["rm", "-rf", root, copy], check=True)  # pytest's own way is recursive
+
+
+def test_a_half_done_pull_is_not_pushed(repo: Repo, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = repo.push(str(source), label="main")
+    (source / "a").write_text("changed")
+    (source / "below" / "b").write_text("changed")
+    second = repo.push(str(source))
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        # as after SIGKILL: nothing is cleaned up, and the binding says that a pull is under way
+        patch.setattr("jvs.castore.checkout.checkout.clean_up", killed)
+        patch.setattr("jvs.castore.checkout.apply.Changer.place", killed)
+        with pytest.raises(Killed):
+            repo.pull("main@1", str(source))
+    with pytest.raises(StateError) as caught:
+        repo.push(str(source))
+    assert caught.value.code == "interrupted-pull"
+    assert repo.labels.require("main").ca_id == second.ca_id
+    assert caught.value.next == f"jvs fs pull {first.ca_id.hex()} {source}"
+    repo.pull(first.ca_id.hex(), str(source))
+    assert (source / "a").read_text() == "one"
+    assert repo.push(str(source), detach=True).ca_id == first.ca_id

@@ -1,9 +1,10 @@
 """What a directory is bound to: the record of its last pull or push, and the lock that keeps two of them apart.
 
 One small checksummed file per directory in `STORE/cache/directories/`, named after the directory's real path, device
-and inode (a directory that was moved, copied or made anew is another one). `cache/` is derived and may be deleted at
-any time: the directory is then unbound, and a pull takes nothing in it for saved. Nothing is ever written into the
-directory itself; its lock is a flock on the directory's own descriptor, which no deletion of `cache/` takes away.
+and inode (a directory that was moved or copied is another one; one that was made anew too, unless the file system gave
+it the same inode). `cache/` is derived and may be deleted at any time: the directory is then unbound, and a pull takes
+nothing in it for saved. Nothing is ever written into the directory itself; its lock is a flock on the directory's own
+descriptor, which no deletion of `cache/` takes away.
 """
 
 from __future__ import annotations

@@ -82,9 +82,11 @@ def next_step(error: JvsError) -> str | None:
 
 
 def _item(item: object) -> str:
-    """One path, or one match: `entry <id>  main@3`."""
+    """One path (with its reason), or one match: `entry <id>  main@3`."""
     if not isinstance(item, dict):
         return str(item)
+    if "path" in item:
+        return f"{item['path']} ({item.get('reason')})"
     place = "" if item.get("label") is None else f"  {item['label']}@{item.get('generation')}"
     return f"{item.get('kind')} {item.get('id')}{place}"
 

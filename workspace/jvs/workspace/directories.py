@@ -120,7 +120,7 @@ def still_unapplied(repo: Repo, binding: Binding, ca_id: Digest) -> dict[bytes, 
 
 
 def settle(repo: Repo, directory: str, binding: Binding | None) -> None:
-    """Before a push: take away what a killed pull left lying in the directory."""
+    """Before an autosave: take away what a killed pull left lying in the directory."""
     if binding is not None and binding.pending is not None:
         base = base_of(repo, binding, None)
         if repo.has_snapshot(binding.pending.target):

@@ -11,7 +11,8 @@ from jvs.castore.names import display, shorten, split_path
 from jvs.castore.treesink import TreeSink
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import LabelMovedError, UnknownError, UsageError
-from jvs.labels.moves import MoveRequest
+from jvs.labels.moves import MoveRequest, compare
+from jvs.labels.tables import head_of
 from jvs.workspace.push import Outcome, rejected, result_of
 from jvs.workspace.results import PushResult, PushStats
 
@@ -35,13 +36,14 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
     expect = head.generation if expected is None else repo.resolve_expected(expected)
     with TreeWriter(repo.objects) as writer:
         tree = replace(writer, head.ca_id, path, None)
-        request = MoveRequest(
-            label, tree.digest, expect, "push", (head.entry_id,), message or f"remove {shorten(display(resolved.path))}"
-        )
+        note = message or f"remove {shorten(display(resolved.path))}"
+        # whatever was expected, it is this head that was edited
+        request = MoveRequest(label, tree.digest, head.generation, "push", (head.entry_id,), note)
 
         def finish(txn: WriteTxn) -> Outcome:
             before = repo.labels.get_in(txn, label)
             try:
+                compare(label, head_of(txn, label), expect)
                 entry = repo.labels.move_in(txn, request)
             except LabelMovedError as error:
                 repo.labels.record_detached_in(txn, tree.digest)

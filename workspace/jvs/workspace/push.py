@@ -17,7 +17,7 @@ from jvs.castore.binding import Binding
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.assist import Assistant
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import LabelMovedError, MissingChildrenError, UnknownError, UsageError
+from jvs.errors import LabelMovedError, MissingChildrenError, StateError, UnknownError, UsageError
 from jvs.labels.model import ANYTHING, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
@@ -112,7 +112,13 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             if binding is None or binding.label is None:
                 raise _no_label()
             options = options._replace(label=binding.label)
-        directories.settle(repo, directory, binding)
+        if binding is not None and binding.pending is not None:
+            # between two trees: a push would record deletions that nobody made
+            raise StateError(
+                f"a pull into {directory} was interrupted, so it is neither what it was nor what it was to be",
+                code="interrupted-pull",
+                next=f"jvs fs pull {binding.pending.target.hex()} {directory}",
+            )
         for attempt in range(1, ATTEMPTS + 1):
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
