@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -236,7 +237,7 @@ def test_a_half_done_pull_is_not_pushed(repo: Repo, source: Path, monkeypatch: p
 
     with monkeypatch.context() as patch:
         # as after SIGKILL: nothing is cleaned up, and the binding says that a pull is under way
-        patch.setattr(sys.modules["jvs.castore.checkout.checkout"], "clean_up", killed)
+        patch.setattr(importlib.import_module("jvs.castore.checkout.checkout"), "clean_up", killed)
         patch.setattr("jvs.castore.checkout.apply.Changer.place", killed)
         with pytest.raises(Killed):
             repo.pull("main@1", str(source))
