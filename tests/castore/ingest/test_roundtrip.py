@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -251,6 +252,37 @@ def test_progress_and_cancel(ground: Ground) -> None:
     with pytest.raises(JvsError) as caught:
         ground.push(rehash=True, cancel=lambda: True)
     assert caught.value.code == "interrupted"
+
+
+@pytest.mark.usefixtures("settled")
+def test_progress_and_cancel_where_nothing_changed(ground: Ground) -> None:
+    for number in range(60):
+        ground.write(f"d{number % 6}/e{number % 2}/file{number}", b"12345")
+    ground.push()
+    told: list[tuple[int, int]] = []
+    ground.push(progress=lambda files, size: told.append((files, size)))
+    assert told == sorted(told)
+    assert told[-1][1] == 300
+    asked = iter([False, False, True])
+    with pytest.raises(JvsError) as caught:
+        ground.push(cancel=lambda: next(asked))
+    assert caught.value.code == "interrupted"
+
+
+def test_a_file_system_mounted_in_it_is_walked(ground: Ground) -> None:
+    ground.write("below/hidden", b"1")
+    target = os.fsdecode(ground.path("below"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", target], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        ground.write("below/seen", b"2")
+        result = ground.push()
+        assert ground.content(result.tree) == on_disk(ground.directory)
+        assert b"below/seen" in ground.content(result.tree)
+    finally:
+        subprocess.run(["umount", target], check=True)
+    assert set(ground.content(ground.push().tree)) == {b"below", b"below/hidden"}
 
 
 @pytest.mark.skipif(not hasattr(os, "O_NOATIME"), reason="this system cannot leave access times alone")

@@ -23,7 +23,7 @@ from jvs.castore.ingest.state import Done, Frame, Run, Skipped
 from jvs.castore.ingest.statindex import OWN_RULES, IndexBuilder, Record, Slot, StatIndex, pack_rows
 from jvs.castore.ingest.walk import FILE_FLAGS, Listing, Trail, list_directory, open_directory, open_root
 from jvs.castore.manifest import Tree
-from jvs.castore.names import MAX_DEPTH, display
+from jvs.castore.names import MAX_DEPTH, display, json_fields
 from jvs.castore.treesink import TreeSink
 from jvs.errors import JvsError, StoreError, UsageError
 
@@ -222,6 +222,7 @@ class _Walk:
             ):
                 os.close(fd)
                 run.ignored += record.ignored
+                run.advance(record.tree.bytes, len(listing.rows))
                 place = None if run.builder is None else run.builder.keep(record, run.builder.mark())
                 frame.results[name] = Done(record.tree, record.tree, place, True)
                 return None
@@ -240,6 +241,7 @@ class _Walk:
         record = self._index.record(slot)
         run.directories += clean.directories
         run.ignored += clean.ignored
+        run.advance(record.tree.bytes, record.tree.entries)
         place = None if run.builder is None else run.builder.keep(record, run.builder.mark())
         frame.results[name] = Done(record.tree, record.tree, place, True)
 
@@ -262,6 +264,7 @@ class _Walk:
                     frame.enter.append(row[0])
                     frame.slots.append(slot)
             run.ignored += record.ignored
+            run.advance(files=len(listing.rows))
             for text, reason in record.notes:
                 run.tell(frame, text, reason)
         else:
@@ -324,6 +327,6 @@ def _unreadable(paths: list[Skipped]) -> JvsError:
     return JvsError(
         f"cannot be read, and the last snapshot has nothing to keep for it: {first}{more}",
         code="unreadable",
-        paths=[{"path": display(path), "reason": reason} for path, reason in paths[:_LISTED]],
+        paths=[{**json_fields(path), "reason": reason} for path, reason in paths[:_LISTED]],
         count=len(paths),
     )
