@@ -1,9 +1,21 @@
-"""Starting Python in a child process that imports exactly what this process would. Always spawned, never forked."""
+"""Child processes that run Python, and the messages between them and their parent.
+
+A child imports exactly what this process would, and is spawned, never forked. A message is its length (8 bytes,
+little-endian) and that many bytes.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket  # some milliseconds that only those spend who talk to a child
+
+LENGTH: Final = struct.Struct("<Q")
+MAX_MESSAGE: Final = 1 << 32
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
@@ -11,3 +23,30 @@ def python_command(module: str, *arguments: str) -> list[str]:
     process came to be."""
     start = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {module} import main; main()"
     return [sys.executable, "-c", start, json.dumps(sys.path), *arguments]
+
+
+def send(sock: socket.socket, data: bytes) -> None:
+    """One message. Raises OSError."""
+    sock.sendall(LENGTH.pack(len(data)) + data)
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """The next message, None at the end. Raises OSError, ValueError (a length no message has)."""
+    head = exactly(sock, LENGTH.size)
+    if head is None:
+        return None
+    (length,) = LENGTH.unpack(head)
+    if length > MAX_MESSAGE:
+        raise ValueError("a message between processes is too long")
+    return exactly(sock, length)
+
+
+def exactly(sock: socket.socket, length: int) -> bytes | None:
+    """The next `length` bytes, None at the end."""
+    data = bytearray()
+    while len(data) < length:
+        block = sock.recv(min(length - len(data), 1 << 20))
+        if not block:
+            return None
+        data += block
+    return bytes(data)

@@ -7,7 +7,6 @@ away what it made of its tasks and does them itself; if the first process dies, 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +15,12 @@ import msgpack
 from jvs.castore.binding import UnappliedMode
 from jvs.castore.checkout.content import LargeFile, Made, ModeRule, Written
 from jvs.castore.checkout.work import KEEP_ROWS, NewFiles, NewTree, Task
-from jvs.castore.children import python_command
+from jvs.castore.children import python_command, receive, send
 from jvs.castore.manifest import FILE, File, Tree
 
 if TYPE_CHECKING:
-    import socket
     import subprocess
 
-_LENGTH: Final = struct.Struct("<Q")
-_MAX_MESSAGE: Final = 1 << 32
 WHOLE: Final = 1_000
 """A directory of up to this many entries is written with all that is below it; of a larger one only what is directly in
 it, and its subdirectories come back as tasks, so that the work stays divided."""
@@ -89,32 +85,6 @@ class Assistant:
 
 
 # ------------------------------------------------------------------------------------------------------- what is said
-
-
-def send(sock: socket.socket, data: bytes) -> None:
-    """One message with its length before it."""
-    sock.sendall(_LENGTH.pack(len(data)) + data)
-
-
-def receive(sock: socket.socket) -> bytes | None:
-    """The next message, None at the end. Raises OSError, ValueError."""
-    head = _exactly(sock, _LENGTH.size)
-    if head is None:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > _MAX_MESSAGE:
-        raise ValueError("a message of the assistant is too long")
-    return _exactly(sock, length)
-
-
-def _exactly(sock: socket.socket, length: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < length:
-        block = sock.recv(min(length - len(data), 1 << 20))
-        if not block:
-            return None
-        data += block
-    return bytes(data)
 
 
 def _pack(value: object) -> bytes:

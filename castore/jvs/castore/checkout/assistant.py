@@ -10,9 +10,10 @@ import sys
 import threading
 
 from jvs.castore.checkout import disk
-from jvs.castore.checkout.assist import WHOLE, decode_task, encode_result, receive, send
+from jvs.castore.checkout.assist import WHOLE, decode_task, encode_result
 from jvs.castore.checkout.content import ModeRule
 from jvs.castore.checkout.work import NewTree, Task, Worker
+from jvs.castore.children import receive, send
 from jvs.castore.local.store import LocalStore
 from jvs.castore.objects import ObjectStore
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
-from jvs.castore.children import python_command
+from jvs.castore.children import LENGTH, python_command, receive, send
 from jvs.castore.ingest.state import Skipped
 from jvs.castore.ingest.statindex import Slot
 from jvs.castore.manifest import Tree
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import socket
     import subprocess
 
-LENGTH: Final = struct.Struct("<Q")
-MAX_MESSAGE: Final = 1 << 32
 TAKE: Final = 1
 FINISH: Final = 2
 
@@ -62,33 +59,6 @@ class Taken(NamedTuple):
         tree, directories, ignored, *lists, stretch, top = raw
         skipped, left_out, unreadable = ([Skipped(*item) for item in items] for items in lists)
         return cls(Tree(*tree), directories, ignored, skipped, left_out, unreadable, stretch, Slot(*top))
-
-
-def send(sock: socket.socket, data: bytes) -> None:
-    """One message with its length before it."""
-    sock.sendall(LENGTH.pack(len(data)) + data)
-
-
-def receive(sock: socket.socket) -> bytes | None:
-    """The next message, None at the end. Raises OSError, ValueError (a length no message has)."""
-    head = exactly(sock, LENGTH.size)
-    if head is None:
-        return None
-    (length,) = LENGTH.unpack(head)
-    if length > MAX_MESSAGE:
-        raise ValueError("a message of the assistant is too long")
-    return exactly(sock, length)
-
-
-def exactly(sock: socket.socket, length: int) -> bytes | None:
-    """The next `length` bytes, None at the end."""
-    data = bytearray()
-    while len(data) < length:
-        block = sock.recv(min(length - len(data), 1 << 20))
-        if not block:
-            return None
-        data += block
-    return bytes(data)
 
 
 class Assistant:

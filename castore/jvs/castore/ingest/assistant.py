@@ -10,7 +10,8 @@ from typing import Any
 
 import msgpack
 
-from jvs.castore.ingest.assist import LENGTH, TAKE, Taken, exactly, send
+from jvs.castore.children import LENGTH, exactly, send
+from jvs.castore.ingest.assist import TAKE, Taken
 from jvs.castore.ingest.ingest import walk_directory
 from jvs.castore.ingest.state import Run
 from jvs.castore.ingest.statindex import StatIndex
