@@ -168,6 +168,19 @@ def test_setgid_that_a_user_may_not_set_is_no_change(jvs: Jvs) -> None:
     assert (pushed["status"], pushed["ca_id"]) == ("unchanged", ca_id)
 
 
+def test_a_setgid_bit_that_directories_inherit_is_taken_away(jvs: Jvs) -> None:
+    """New directories below a setgid directory have the bit from birth, also those that are to have none."""
+    source = jvs.where / "source"
+    (source / "plain" / "below").mkdir(parents=True)
+    trees.make_setgid(source)
+    jvs("fs", "init").ok()
+    jvs("fs", "push", source, "--label", "main").ok()
+    (jvs.where / "pulled").mkdir()
+    (jvs.where / "pulled").chmod(0o2775)
+    pulled_like(jvs, "main", source)
+    assert stat.S_IMODE((jvs.where / "pulled").stat().st_mode) == 0o2775  # the root's own mode is not versioned
+
+
 # special files
 
 
