@@ -175,6 +175,12 @@ def test_a_bomb_costs_no_more_than_its_kind_allows(data: bytes, size: int) -> No
     assert peak <= MAX_SIZE[Kind.CHUNK] + (1 << 20)
 
 
+def test_a_huge_window_is_never_made() -> None:
+    """Everything is decompressed at once, straight into the result: a frame's window is only a number."""
+    body = ((1000 << 3) | (1 << 1) | 1).to_bytes(3, "little") + b"\0"
+    assert decode(Kind.CHUNK, Stored(Codec.ZSTD, 1000, declared_frame(1000, body, window=31))) == bytes(1000)
+
+
 def test_the_bomb_of_these_tests_is_a_real_one() -> None:
     assert decode(Kind.CHUNK, Stored(Codec.ZSTD, 1 << 20, bomb(1 << 20))) == bytes(1 << 20)
 

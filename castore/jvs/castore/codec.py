@@ -103,6 +103,6 @@ def _level_one(dense: bool) -> zstandard.ZstdCompressionParameters:
 
 def _decompressor() -> zstandard.ZstdDecompressor:
     if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor(max_window_size=32 << 20)
+        _local.decompressor = zstandard.ZstdDecompressor()
     decompressor: zstandard.ZstdDecompressor = _local.decompressor
     return decompressor
