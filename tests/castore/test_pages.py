@@ -419,24 +419,29 @@ def large(count: int) -> tuple[Pages, Tree, tuple[bytes, ...]]:
     return store, tree, names
 
 
-def test_few_edits_among_many_entries_touch_few_pages() -> None:
-    store, base, names = large(50_000)
+@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.torture)])
+def test_few_edits_among_many_entries_touch_few_pages(count: int) -> None:
+    store, base, names = large(count)
+    levels = store.levels(base.digest)
     leaves = sum(1 for _ in iter_pages(store.read, base.digest))
-    assert 300 < leaves < 500
+    assert 0.8 < leaves * 128 / count < 1.2
     changed: dict[bytes, Entry | None] = {name: entry_of(name, 5) for name in random.Random(4).sample(names, 10)}
+    before = store.below(base.digest)
     store.reads.clear()
-    store.emitted.clear()
     tree = edit(store.read, base.digest, changed, store.emit)
-    index = len(store.emitted) - 10
+    index = len(before) - leaves
+    assert index <= leaves / 32 + levels
     assert len(set(store.reads)) <= 10 + index
-    assert index < 8
+    made = store.below(tree.digest) - before
+    assert len(made) <= 10 + 10 * levels
+    assert sum(len(store.data[digest]) for digest in made) < 1 << 20
     store.reads.clear()
     assert [name for name, _, _ in diff_entries(store.read, base.digest, tree.digest)] == sorted(changed)
-    assert len(store.reads) <= 2 * (10 + index) + 2
-    assert not set(store.reads) - (store.below(base.digest) ^ store.below(tree.digest)) - {base.digest, tree.digest}
+    assert len(store.reads) <= 2 * len(made) + 2
+    assert set(store.reads) <= (before ^ store.below(tree.digest)) | {base.digest, tree.digest}
     store.reads.clear()
     assert find(store.read, tree.digest, names[77]) is not None
-    assert len(store.reads) == 1 + store.levels(tree.digest)
+    assert len(store.reads) == 1 + levels
 
 
 def test_equal_directories_cost_no_read() -> None:
