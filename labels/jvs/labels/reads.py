@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.errors import IndexDamagedError, UnknownError
-from jvs.labels.model import Entry, LabelInfo, decode_entry, message_in
+from jvs.labels.model import Entry, LabelInfo, decode_entry, decode_skeleton, message_in
 from jvs.labels.names import check_label_name
 from jvs.labels.records import tag_row
 from jvs.labels.tables import (
@@ -76,7 +76,11 @@ def list_labels(txn: ReadTxn, prefix: str = "", after: str | None = None, limit:
 
 
 def log_page(txn: ReadTxn, uid: bytes, first: int, last: int, count: int, *, newest_first: bool) -> list[Entry]:
-    """At most `count` verified entries with first <= generation <= last, in the order asked for."""
+    """At most `count` verified entries with first <= generation <= last, in the order asked for.
+
+    `last` must be a generation of the label; so must `first`, or it is 0, the beginning. Raises IndexDamagedError when
+    the entry at either end has vanished (`entries_between` misses those in the middle).
+    """
     owner = owner_of(txn, uid)
     if owner is None:
         raise IndexDamagedError(f"the label {uid.hex()} has a reflog but no name")
@@ -88,15 +92,33 @@ def log_page(txn: ReadTxn, uid: bytes, first: int, last: int, count: int, *, new
         page.append(entry)
         if len(page) >= count:
             break
+    ended = len(page) < count
+    newest, oldest = (page[:1], page[-1:]) if newest_first else (page[-1:], page[:1])
+    whole = bool(page)
+    if newest_first or ended:
+        whole = whole and newest[0].generation == last
+    if ended or not newest_first:
+        whole = whole and (oldest[0].generation == first if first else oldest[0].prev is None)
+    if not whole:
+        raise IndexDamagedError(f"reflog entries of {owner.name} are missing", uid=uid.hex())
     return page
 
 
 def nth_generation(txn: ReadTxn, head: Head, back: int) -> int | None:
-    """The generation `back` moves before the head (0: the head's); None beyond the first. O(back)."""
-    for generation, _skeleton, _body in entries_between(txn, head.uid, 0, head.generation, reverse=True):
+    """The generation `back` moves before the head (0: the head's); None beyond the first. O(back).
+
+    Raises IndexDamagedError when the newest entry, or the first one where that matters, has vanished.
+    """
+    below: bytes | None = head.entry_id
+    for generation, skeleton, _body in entries_between(txn, head.uid, 0, head.generation, reverse=True):
+        if below == head.entry_id and generation != head.generation:
+            break
         if back == 0:
             return generation
         back -= 1
+        below = decode_skeleton(skeleton).prev
+    if below is not None:
+        raise IndexDamagedError(f"reflog entries before generation {head.generation} are missing", uid=head.uid.hex())
     return None
 
 
@@ -184,6 +206,8 @@ def _info(txn: ReadTxn, name: str, head: Head) -> LabelInfo:
         raise IndexDamagedError(f"the newest reflog entry of {name} is not there")
     message = "" if found[1] is None else message_in(found[1])
     upstream = None if head.upstream is None else owner_of(txn, head.upstream)
+    if upstream is None and head.upstream is not None:
+        raise IndexDamagedError(f"the label that {name} follows has lost its name")
     return LabelInfo(
         name=name,
         uid=head.uid,
