@@ -41,7 +41,7 @@ class Stager:
         self._root = root
         self._rule = rule
         self._store = store
-        self._worker = Worker(objects, rule)
+        self._worker = Worker(objects, rule, self._is_last)
         self._ready = threading.Condition()
         self._tasks: deque[Task] = deque()
         self._entries = 0
@@ -139,6 +139,10 @@ class Stager:
             for _ in lent:
                 self._finished()
         self._work()
+
+    def _is_last(self) -> bool:
+        """Whether there is nothing to be done but what the caller is at."""
+        return self._busy <= 1 and not self._tasks
 
     def _take(self, end: int, *, wait: bool = True) -> Task | None:
         """A task from one end of the stack; None when all is done or has failed, or none is there to be had at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from jvs.castore import pages
@@ -47,11 +47,12 @@ Task: TypeAlias = NewTree | NewFiles | LargeFile
 class Worker:
     """Does tasks; several threads may share one."""
 
-    def __init__(self, objects: ObjectStore, rule: ModeRule) -> None:
+    def __init__(self, objects: ObjectStore, rule: ModeRule, alone: Callable[[], bool] | None = None) -> None:
+        """alone: whether the thread that asks is the only one at work (by default it is never said to be)."""
         self._objects = objects
         self._rule = rule
         self.written = Written()
-        self._content = ContentWriter(objects, rule, self.written)
+        self._content = ContentWriter(objects, rule, self.written, alone)
 
     def stop(self) -> None:
         """Have what is being done end soon, unfinished."""
