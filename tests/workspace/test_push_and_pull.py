@@ -249,3 +249,18 @@ def test_a_half_done_pull_is_not_pushed(repo: Repo, source: Path, monkeypatch: p
     repo.pull(first.ca_id.hex(), str(source))
     assert (source / "a").read_text() == "one"
     assert repo.push(str(source), detach=True).ca_id == first.ca_id
+
+
+def test_a_diff_with_a_directory_around_the_store_is_refused(repo: Repo, source: Path, tmp_path: Path) -> None:
+    repo.push(str(source), label="main")
+    for place in (tmp_path, tmp_path / "store"):
+        with pytest.raises(UsageError):
+            repo.diff("main", str(place))
+
+
+def test_the_renaming_of_an_autosave_can_be_undone(repo: Repo, source: Path) -> None:
+    repo.push(str(source), label="main")
+    (source / "a").write_text("unsaved")
+    repo.pull("main", str(source), autosave=True)
+    repo.rename_label("autosave/main", "kept")
+    assert repo.undo("kept").label == "autosave/main"

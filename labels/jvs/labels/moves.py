@@ -156,10 +156,13 @@ def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
     return _append(txn, note, name, head, "undelete", head.ca_id, parents, floor=floor)
 
 
-def rename(txn: WriteTxn, note: Note, old: str, new: str, expect: Expect = ANYTHING) -> Entry:
-    """Give a label another name; its reflog goes with it. Raises StateError (already-exists), UsageError."""
+def rename(
+    txn: WriteTxn, note: Note, old: str, new: str, expect: Expect = ANYTHING, *, undoing: bool = False
+) -> Entry:
+    """Give a label another name; its reflog goes with it. undoing: back to the name it had, an autosave's too. Raises
+    StateError (already-exists), UsageError."""
     check_label_name(new)
-    if is_autosave_name(new):
+    if is_autosave_name(new) and not undoing:
         raise _reserved(new)
     head = live_head(txn, old)
     compare(old, head, expect)
@@ -193,7 +196,7 @@ def undo(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Ent
         former = newest.meta.get("renamed_from")
         if not isinstance(former, str):
             raise StateError(f"the former name of {name} was dropped with its entry's body", code="nothing-to-undo")
-        return rename(txn, note, name, former)
+        return rename(txn, note, name, former, undoing=True)
     before = None if newest.prev is None else entry_by_id(txn, newest.prev)
     return _append(txn, note, name, head, "reset", newest.from_, () if before is None else (before.id,))
 

@@ -131,6 +131,7 @@ def settle(repo: Repo, directory: str, binding: Binding | None) -> None:
 
 def look(repo: Repo, directory: str, sink: TreeSink) -> Digest:
     """The id a push of the directory would give it now; nothing is stored or recorded."""
+    check_apart(repo, directory)
     binding = bindings.load(repo.cache_dir, directory)
     with stat_index(repo, directory) as index:
         base = base_of(repo, binding, None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 
+from jvs.castore.names import json_fields, to_bytes
 from jvs.cli.errors import Reported, as_jvs_error, error_json
 from jvs.cli.ui import Ui, to_json
 from jvs.cli.verb import labels, verb
@@ -40,6 +41,7 @@ def parse_range(text: str) -> tuple[int | None, int | None]:
     examples=EXAMPLES,
     fields={
         "path": "REV:PATH as given",
+        "path_b64": "its bytes, when they are not UTF-8",
         "encoding": "`utf-8`, or `base64` for content that is not UTF-8, or larger than 1 MiB",
         "content": "the bytes, in that encoding",
     },
@@ -73,13 +75,13 @@ def _as_json(ui: Ui, rev: str, pieces: Iterator[bytes]) -> None:
             break
     else:
         try:
-            ui.emit({"path": rev, "encoding": "utf-8", "content": held.decode("utf-8")})
+            ui.emit({**json_fields(to_bytes(rev)), "encoding": "utf-8", "content": held.decode("utf-8")})
             return
         except UnicodeDecodeError:
             pass
     write = sys.stdout.write
     ui.answered = True
-    write(to_json({"path": rev, "encoding": "base64"})[:-2] + ',\n  "content": "')
+    write(to_json({**json_fields(to_bytes(rev)), "encoding": "base64"})[:-2] + ',\n  "content": "')
     error: JvsError | None = None
     try:
         while True:
