@@ -605,7 +605,6 @@ def forests(draw: st.DrawFn) -> tuple[Pages, Digest, list[Entry]]:
         return store, rows[0].digest if rows else store.put(EMPTY_PAGE), entries
 
 
-@settings(max_examples=300)
 @given(forests())
 def test_only_the_one_tree_of_its_entries_is_believed(forest: tuple[Pages, Digest, list[Entry]]) -> None:
     store, root, entries = forest
