@@ -117,7 +117,7 @@ def test_no_push_is_lost(jvs: Jvs) -> None:
     assert jvs("fs", "cat", "main:count").ok().out == str(PROCESSES * PUSHES)
     assert jvs.json("fs", "verify", "--all")["ok"]  # recomputes the id of every entry
     assert jvs.json("doctor")["healthy"]
-    check_journal(jvs)
+    check_journal(jvs.where)
 
 
 def test_one_of_many_creates_a_label(jvs: Jvs) -> None:
