@@ -15,7 +15,7 @@ from jvs.castore import pages
 from jvs.castore.backend import Kind, ObjectInfo, Ref
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
-from jvs.castore.manifest import DIRECTORY, Directory, File, small_files
+from jvs.castore.manifest import DIRECTORY, Directory, File, Page, small_files
 from jvs.castore.objects import ObjectStore, check_object, object_children
 from jvs.errors import IntegrityError
 
@@ -92,7 +92,7 @@ def verify_snapshot(objects: ObjectStore, root: Digest, tick: Tick = _no_tick) -
     return tally.result()
 
 
-def _verify_totals(objects: ObjectStore, entry: Directory, path: tuple[bytes, ...], tally: _Tally) -> None:
+def _verify_totals(objects: ObjectStore, entry: Directory, path: tuple[bytes, ...] | None, tally: _Tally) -> None:
     try:
         pages.descend(objects.page, entry)
     except IntegrityError as error:
@@ -133,7 +133,8 @@ def _ref_of(error: IntegrityError, otherwise: Ref) -> Ref:
 
 
 def verify_all(objects: ObjectStore, tick: Tick = _no_tick) -> Checked:
-    """Read every object, compare it with its name, and look up everything it names; then every file of every page.
+    """Read every object, compare it with its name, and look up everything it names; then every file of every page, and
+    whether the pages below it are what it says of them.
 
     Paths are not known here: `affected_paths` finds them for the faults.
     """
@@ -153,12 +154,28 @@ def verify_all(objects: ObjectStore, tick: Tick = _no_tick) -> Checked:
     again = _Tally(_no_tick)  # every byte was counted above
     for info in objects.backend.list(Kind.PAGE):
         try:
-            files = small_files(objects.page(info.key).entries)
+            page = objects.page(info.key)
         except IntegrityError:
             continue  # found above already
-        _verify_files(objects, info.key, files, None, large, again)
+        _verify_below(objects, info.key, page, again)
+        _verify_files(objects, info.key, small_files(page.entries), None, large, again)
     tally.faults |= again.faults
     return tally.result()
+
+
+def _verify_below(objects: ObjectStore, digest: Digest, page: Page, tally: _Tally) -> None:
+    """Whether the pages that a page names are what it says of them. What depends on the pages above it, whether its
+    first names come after those of the page before it, is seen by verifying a snapshot."""
+    for entry in page.entries:
+        if entry[1] == DIRECTORY:
+            _verify_totals(objects, entry, None, tally)
+    previous = b""
+    for number, row in enumerate(page.children, 1):
+        try:
+            pages.check_child(previous, row, objects.page(row.digest), page.level, is_last=number == len(page.children))
+        except IntegrityError as error:
+            tally.fault(_ref_of(error, Ref(Kind.PAGE, digest)), None, error)
+        previous = row.last
 
 
 def _check_one(objects: ObjectStore, info: ObjectInfo) -> tuple[Ref, int, IntegrityError | None]:
