@@ -20,35 +20,13 @@ from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Symlink
 from jvs.castore.names import display
 from jvs.errors import UnsavedChangesError
 
-ASIDE = b"-old"
-"""End of the temporary name of something renamed aside whose bytes are in the store, or else must be kept."""
-
-
 _Saved: TypeAlias = Collection[tuple[int, bytes] | None]
-
-
-class TemporaryNames:
-    """`.jvs-tmp-TOKEN-N`, N counting up: one checkout's own names."""
-
-    def __init__(self, token: str) -> None:
-        self.prefix = prefix_of(token)
-        self._count = 0
-
-    def new(self) -> bytes:
-        """A name not given before."""
-        self._count += 1
-        return b"%s%d" % (self.prefix, self._count)
-
-
-def prefix_of(token: str) -> bytes:
-    """What all temporary names of one checkout begin with."""
-    return b".jvs-tmp-%s-" % token.encode("ascii")
 
 
 class Changer:
     """Removes, replaces and places below one root. For one thread."""
 
-    def __init__(self, directories: disk.Directories, names: TemporaryNames) -> None:
+    def __init__(self, directories: disk.Directories, names: disk.TemporaryNames) -> None:
         self._directories = directories
         self._names = names
 
@@ -86,13 +64,13 @@ class Changer:
         try:
             put()
         except FileExistsError:
-            raise changed(path) from None  # somebody made it just now: theirs stays, ours is dropped
-        finally:
-            if aside is not None:
-                if disk.exists(name, parent):
-                    os.unlink(aside, dir_fd=parent)
-                else:  # nothing came, so what was there goes back
-                    disk.put_in_place(aside, parent, name, parent)
+            raise changed(path) from None  # somebody made it just now: theirs stays, and ours is dropped
+        except BaseException:
+            if aside is not None and not disk.exists(name, parent):  # nothing came, so what was there goes back
+                disk.put_in_place(aside, parent, name, parent)
+            raise
+        if aside is not None:
+            os.unlink(aside, dir_fd=parent)
 
     def _drop(self, path: bytes, name: bytes, parent: int, old: Old) -> None:
         os.unlink(self._set_aside(path, name, parent, old), dir_fd=parent)
@@ -114,7 +92,7 @@ class Changer:
                 raise changed(path)
             os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
             return aside
-        aside += ASIDE
+        aside += disk.ASIDE
         saved = {content_of(entry) for entry in old.saved}
         if old.kind == SYMLINK:
             self._set_link_aside(path, name, parent, saved, aside)
@@ -146,9 +124,9 @@ class Changer:
             try:
                 before = os.fstat(fd)
                 if os.path.samestat(before, os.stat(aside, dir_fd=parent, follow_symlinks=False)):
-                    same = (FILE, disk.hash_open(fd)) in saved
-                after = os.fstat(fd)
-                same = same and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+                    digest, after = disk.hash_open(fd)
+                    unmoved = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+                    same = unmoved and (FILE, digest) in saved
             finally:
                 if not same:
                     disk.put_in_place(aside, parent, name, parent)

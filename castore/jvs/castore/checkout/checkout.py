@@ -10,17 +10,19 @@ next pull brings the rest. What a pull writes is in the store anyway.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from jvs.castore.binding import Loosened, Pending, UnappliedMode
 from jvs.castore.checkout import disk
-from jvs.castore.checkout.apply import Changer, TemporaryNames, changed
+from jvs.castore.checkout.apply import Changer, changed
 from jvs.castore.checkout.content import ORDINARY, SPECIAL, ModeRule, collision
-from jvs.castore.checkout.plan import Plan, Planner, Write, fold
+from jvs.castore.checkout.plan import SHOWN, Plan, Planner, Write, fold
 from jvs.castore.checkout.recover import clean_up, tighten
 from jvs.castore.checkout.reindex import Reindexer
 from jvs.castore.checkout.stage import Progress, Stager
@@ -28,7 +30,7 @@ from jvs.castore.checkout.work import NewFiles, NewTree
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.statindex import StatIndex, unpack_rows
 from jvs.castore.ingest.walk import Row, open_root, row_of
-from jvs.castore.manifest import DIRECTORY, FILE, Directory, File, Symlink, Tree
+from jvs.castore.manifest import DIRECTORY, FILE, File, Symlink, Tree
 from jvs.castore.names import display, split_path
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import iter_entries
@@ -150,6 +152,10 @@ def recover(objects: ObjectStore, directory: str | bytes, base: Digest | None, p
         os.close(root)
 
 
+_Temps: TypeAlias = dict[tuple[bytes, Digest], dict[bytes, bytes]]
+"""(directory, page) -> name -> temporary name in that directory; for `fill` the root's own stands under empty keys."""
+
+
 class _Checkout:
     def __init__(
         self,
@@ -165,7 +171,7 @@ class _Checkout:
         self._directories = directories
         self._rule = rule
         self._token = secrets.token_hex(8)
-        self._names = TemporaryNames(self._token)
+        self._names = disk.TemporaryNames(self._token)
         self._changer = Changer(directories, self._names)
         self._stager = Stager(objects, root, rule, store)
         self._written: dict[bytes, Row] = {}
@@ -207,7 +213,8 @@ class _Checkout:
             self._warnings.append(f"{display(path)}/ stays, for what is ignored in it")
         if index is not None:
             reindexer = Reindexer(objects, directories, index, plan, self._stager.written, self._written)
-            reindexer.run(self._target).save()
+            with contextlib.suppress(OSError):  # somebody moves directories about: the next push does without
+                reindexer.run(self._target).save()
         files, size = self._stager.progress
         unapplied = self._still_unapplied(unapplied) | self._stager.written.unapplied
         if unapplied:
@@ -275,31 +282,32 @@ class _Checkout:
                 found.append(Loosened(path, os.fstat(fd).st_mode & 0o7777))
         return tuple(found)
 
-    def _stage(self, plan: Plan, progress: Callable[[Progress], None] | None) -> dict[bytes, bytes]:
-        """Write all new content; path -> temporary name beside it. The root's own, for `fill`, stands under b""."""
-        temps: dict[bytes, bytes] = {}
+    def _stage(self, plan: Plan, progress: Callable[[Progress], None] | None) -> _Temps:
+        """Write all new content under temporary names, which are returned."""
+        temps: _Temps = {}
         stager = self._stager
         if plan.fill:
-            temps[b""] = self._names.new()
-            os.mkdir(temps[b""], 0o700, dir_fd=self._directories.fd(b""))
-            stager.add(NewTree(temps[b""], b"", self._objects.tree(self._target), None))
+            temp = self._names.new()
+            temps[b"", b""] = {b"": temp}
+            os.mkdir(temp, 0o700, dir_fd=self._directories.fd(b""))
+            stager.add(NewTree(temp, b"", self._objects.tree(self._target), None))
         self._probe_collisions(plan.writes)
         files: dict[tuple[bytes, Digest], list[File]] = {}
-        own: dict[bytes, dict[bytes, bytes]] = {}
         for write in plan.writes:
-            path, entry = write.path, write.entry
-            directory = disk.split(path)[0]
+            entry = write.entry
+            if isinstance(entry, Symlink):
+                continue
+            directory = disk.split(write.path)[0]
+            temp = temps.setdefault((directory, write.page), {})[entry.name] = self._names.new()
             if isinstance(entry, File):
-                temps[path] = own.setdefault(directory, {})[entry.name] = self._names.new()
                 files.setdefault((directory, write.page), []).append(entry)
-            elif isinstance(entry, Directory):
-                temps[path] = self._names.new()
-                with disk.reporting("cannot make the directory", path):
-                    os.mkdir(temps[path], 0o700, dir_fd=self._directories.fd(directory))
-                tree = Tree(self._objects.descend(entry), entry.entries, entry.bytes)
-                stager.add(NewTree(disk.join(directory, temps[path]), path, tree, entry.mode))
+                continue
+            with disk.reporting("cannot make the directory", write.path):
+                os.mkdir(temp, 0o700, dir_fd=self._directories.fd(directory))
+            tree = Tree(self._objects.descend(entry), entry.entries, entry.bytes)
+            stager.add(NewTree(disk.join(directory, temp), write.path, tree, entry.mode))
         for (directory, page), new in files.items():
-            stager.add(NewFiles(directory, page, new, own[directory]))
+            stager.add(NewFiles(directory, page, new, temps[directory, page]))
         stager.run(progress)
         return temps
 
@@ -323,15 +331,16 @@ class _Checkout:
                         raise collision(directory, name) from None
             disk.remove_tree(temp, parent)
 
-    def _apply(self, plan: Plan, temps: Mapping[bytes, bytes]) -> None:
+    def _apply(self, plan: Plan, temps: _Temps) -> None:
         for _ in self._changer.remove(plan.removals):
             self._removed += 1
         self._directories.close()  # paths may mean other directories from here on
         if plan.fill:
-            self._fill(temps[b""])
+            self._fill(temps[b"", b""][b""])
         for write in plan.writes:
             if not isinstance(write.entry, Symlink):
-                info = self._changer.place(write.path, temps[write.path], write.old)
+                directory, name = disk.split(write.path)
+                info = self._changer.place(write.path, temps[directory, write.page][name], write.old)
                 self._note(write.path, info)
         for write in plan.writes:
             if isinstance(write.entry, Symlink):
@@ -358,7 +367,7 @@ class _Checkout:
 
     def _note(self, path: bytes, info: os.stat_result) -> None:
         """A file that was staged is in place: its row now, if it is still what was written."""
-        staged = self._stager.written.rows.get(path)
+        staged = self._stager.written.rows.pop(path, None)
         if staged is None:
             return
         row = row_of(staged[0], info)
@@ -408,11 +417,18 @@ def _refuse(plan: Plan) -> None:
             paths=[display(path) for path in paths],
             count=plan.unsaved_count,
         )
+    if plan.unreadable:
+        raise UnsavedChangesError(
+            f"the directory {display(plan.unreadable[0]) or '.'} cannot be read; nothing was written",
+            next="make it readable, or move it elsewhere, then run the same command again",
+            paths=[display(path) for path in plan.unreadable[:SHOWN]],
+            count=len(plan.unreadable),
+        )
     if plan.blocked:
         raise UnsavedChangesError(
             f"{display(plan.blocked[0])}/ is in the way and holds what is ignored or a store; nothing was written",
             next="move it elsewhere, then run the same command again",
-            paths=[display(path) for path in plan.blocked[:20]],
+            paths=[display(path) for path in plan.blocked[:SHOWN]],
             count=len(plan.blocked),
         )
 

@@ -33,6 +33,28 @@ KEEP_OPEN = 64
 """How many directories one `Directories` keeps open."""
 
 
+ASIDE = b"-old"
+"""End of the temporary name of something renamed aside whose bytes are in the store, or else must be kept."""
+
+
+class TemporaryNames:
+    """`.jvs-tmp-TOKEN-N`, N counting up: one checkout's own names."""
+
+    def __init__(self, token: str) -> None:
+        self.prefix = prefix_of(token)
+        self._count = 0
+
+    def new(self) -> bytes:
+        """A name not given before."""
+        self._count += 1
+        return b"%s%d" % (self.prefix, self._count)
+
+
+def prefix_of(token: str) -> bytes:
+    """What all temporary names of one checkout begin with."""
+    return b".jvs-tmp-%s-" % token.encode("ascii")
+
+
 def join(directory: bytes, name: bytes) -> bytes:
     """The path of `name` in `directory`."""
     return directory + b"/" + name if directory else name
@@ -119,19 +141,22 @@ def hash_file(name: bytes, parent: int) -> tuple[Digest, os.stat_result]:
     """Digest of a regular file, and what fstat said when all of it had been read."""
     fd = open_old(name, parent)
     try:
-        return hash_open(fd), os.fstat(fd)
+        return hash_open(fd)
     finally:
         os.close(fd)
 
 
-def hash_open(fd: int) -> Digest:
-    """Digest of an open file from its beginning to its end."""
+def hash_open(fd: int) -> tuple[Digest, os.stat_result]:
+    """Digest of an open file from its beginning to its end, and what fstat said afterwards."""
+    block = min(_BLOCK, os.fstat(fd).st_size + 1)
     hasher = blake3()
     at = 0
-    while data := os.pread(fd, _BLOCK, at):
+    while data := os.pread(fd, block, at):
         hasher.update(data)
         at += len(data)
-    return hasher.digest()
+        if len(data) < block and at == (info := os.fstat(fd)).st_size:
+            return hasher.digest(), info
+    return hasher.digest(), os.fstat(fd)
 
 
 def read_ignore_file(directory: int) -> bytes | None:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class ModeChange(NamedTuple):
     wanted: int
 
 
+_FEW = 64
 OTHER = 3
 """Kind of what is neither file, nor directory, nor symlink."""
 
@@ -82,6 +83,8 @@ class Plan:
     unsaved_count: int = 0
     blocked: list[bytes] = field(default_factory=list)
     """Paths that the target needs and that hold what is never touched (a store)."""
+    unreadable: list[bytes] = field(default_factory=list)
+    """Directories that cannot be listed."""
     kept: set[bytes] = field(default_factory=set)
     """Directories that the target lacks and that stay, for something ignored in them."""
     dirty: set[bytes] = field(default_factory=set)
@@ -139,6 +142,7 @@ class Planner:
         self._rule = rule
         self._discard = discard
         self._pending = pending
+        self._leftover = disk.prefix_of(pending.token) if pending is not None else None
         self._unapplied = unapplied or {}
         self._index = index
         self._rules: dict[bytes, Rules | None] = {}
@@ -194,7 +198,8 @@ class Planner:
     def _directory(self, frame: _Frame) -> None:
         try:
             listing = list_directory(self._directories.fd(frame.path))
-        except PermissionError:
+        except PermissionError:  # nobody can say what is in it, so it is not discarded either
+            self.plan.unreadable.append(frame.path)
             self._unsaved(frame.path)
             self._mark(frame.path)
             return
@@ -240,13 +245,11 @@ class Planner:
         slots = _slots(listing.rows, record)
         changes: dict[str, _Side] = {}
         if frame.base != frame.target:
-            for name, before, after in pages.diff_entries(self._objects.page, frame.base, frame.target):
-                page = b""
-                if after is not None and frame.target is not None:
-                    found = pages.find(self._objects.page, frame.target, name)
-                    page = found[0] if found is not None else b""
+            differing = list(pages.diff_entries(self._objects.page, frame.base, frame.target))
+            homes = self._pages_of(frame.target, [name for name, _, after in differing if after is not None])
+            for name, before, after in differing:
                 pending = before if frame.pending is not None else None
-                changes[os.fsdecode(name)] = _Side(before, pending, after, page)
+                changes[os.fsdecode(name)] = _Side(before, pending, after, homes.get(name, b""))
             self._mark(frame.path)
         self.plan.unchanged += sum(row[0] not in changes for row in listing.rows)
         for name_text, slot in slots.items():
@@ -265,6 +268,21 @@ class Planner:
                 self._present(frame, name, row, side, same=True, slot=slots.get(name_text))
             else:
                 self._absent(frame, name, side, staying)
+
+    def _pages_of(self, directory: Digest | None, names: Sequence[bytes]) -> dict[bytes, Digest]:
+        """The page each of these names lies in: one by one if they are few, else by going through all of it."""
+        if directory is None:
+            return {}
+        if len(names) > _FEW:
+            wanted = set(names)
+            return {
+                entry[0]: page
+                for page, decoded in pages.iter_pages(self._objects.page, directory)
+                for entry in decoded.entries
+                if entry[0] in wanted
+            }
+        found = ((name, pages.find(self._objects.page, directory, name)) for name in names)
+        return {name: place[0] for name, place in found if place is not None}
 
     def _record(self, slot: Slot) -> Record:
         if self._index is None:
@@ -331,6 +349,8 @@ class Planner:
         if is_control_name(name):
             self._keep(frame.path)
             return
+        if self._leftover is not None and name.startswith(self._leftover):
+            return  # only in a dry run: else it has been taken away
         if len(row) == 1:
             self._unsaved(path)
             return

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from jvs.castore import pages
 from jvs.castore.binding import Loosened
 from jvs.castore.checkout import disk
-from jvs.castore.checkout.apply import ASIDE, prefix_of
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import FILE, SYMLINK
 from jvs.castore.names import is_control_name, split_path
@@ -40,7 +39,7 @@ def clean_up(
     trees: those whose bytes are in the store. Returns the paths of what could not be dropped and was renamed. Stores
     below the root are not entered, nor directories that cannot be read (a checkout does not write into such either).
     """
-    prefix = prefix_of(token)
+    prefix = disk.prefix_of(token)
     recovered: list[bytes] = []
     stack = [b""]
     while stack:
@@ -55,7 +54,7 @@ def clean_up(
             if not name.startswith(prefix):
                 if is_directory and not is_control_name(name):
                     stack.append(disk.join(path, name))
-            elif name.endswith(ASIDE) and not _is_saved(objects, path, name, fd, trees):
+            elif name.endswith(disk.ASIDE) and not _is_saved(objects, path, name, fd, trees):
                 plain = RECOVERED + secrets.token_hex(4).encode("ascii")
                 disk.put_in_place(name, fd, plain, fd)
                 recovered.append(disk.join(path, plain))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from jvs.castore.checkout import disk
 from jvs.castore.checkout.assist import Assistant, AssistantFailedError
 from jvs.castore.checkout.content import ModeRule, Written
-from jvs.castore.checkout.work import NewTree, Task, Worker, undo
+from jvs.castore.checkout.work import NewFiles, NewTree, Task, Worker, undo
 from jvs.castore.objects import ObjectStore
 
 MANY = 8_000
@@ -62,7 +62,10 @@ class Stager:
     def add(self, task: Task) -> None:
         """One more task, before `run`."""
         self._tasks.append(task)
-        self._entries += task.tree.entries if isinstance(task, NewTree) else 1
+        if isinstance(task, NewTree):
+            self._entries += task.tree.entries
+        else:
+            self._entries += len(task.files) if isinstance(task, NewFiles) else 1
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> None:
         """Do it all; raises the first failure, when nobody is at work any more. progress is called in this thread."""
