@@ -66,6 +66,12 @@ class LruCache(Generic[_K, _V]):
             if item is not None:
                 self._weight -= item[1]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._items.clear()
+            self._weight = 0
+
 
 class Located(NamedTuple):
     """An entry of a snapshot and the page it lies in (how a file's bytes are addressed)."""
@@ -83,6 +89,11 @@ class ObjectStore:
         self._pages: LruCache[Digest, Page] = LruCache(PAGE_CACHE_ENTRIES)
         self._places: LruCache[Digest, dict[Digest, Place]] = LruCache(PAGE_CACHE_ENTRIES)
         self._parts: LruCache[Digest, bytes] = LruCache(PART_CACHE)
+
+    def forget(self) -> None:
+        """Drop the caches: what they hold was in the store once, and may have been collected since."""
+        for cache in (self._pages, self._places, self._parts):
+            cache.clear()
 
     # -- objects ---------------------------------------------------------------------------------------------------
 

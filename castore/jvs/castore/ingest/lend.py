@@ -53,12 +53,13 @@ class Lender:
         return not again
 
     def _lend(self, stack: Sequence[Frame]) -> None:
-        """Lend the last directory of the outermost frame that has several left (or, failing that, one)."""
+        """Lend the last directory of the outermost frame that has several left (or, failing that, one). The next of
+        every frame stays: were the last large directory lent, the walk would have nothing to do but wait for it."""
         run = self._run
         if run.unapplied or run.rehash:
             return
         candidates = [
-            (len(frame.enter) - frame.at - (level == len(stack) - 1), level)
+            (len(frame.enter) - frame.at - 1, level)
             for level, frame in enumerate(stack[:LEVELS])
             if frame.rules is None and frame.record is None and run.trail.open_at(level) >= 0
         ]
