@@ -13,9 +13,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -30,6 +29,9 @@ from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.recipe import Piece
 from jvs.errors import IntegrityError, StateError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 DECODERS = 2
 _Path: TypeAlias = bytes
@@ -258,6 +260,8 @@ class ContentWriter:
     def _decoders(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor  # brings logging with it
+
                 self._pool = ThreadPoolExecutor(DECODERS, "jvs-chunk")
             return self._pool
 
