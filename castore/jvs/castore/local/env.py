@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import struct
 import threading
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ QUICK_ABOVE: Final = 64 << 20
 _META: Final = struct.Struct("=QHHIIIQQ" + 2 * "IHHQQQQQ" + "QQ")
 """A meta page: page header; magic, version, address, map size; the free list's tree and the main tree; last page,
 transaction. (A tree: page size or 0, flags, depth, branch, leaf and overflow pages, entries, root.)"""
+_DEATHS: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+"""What reading a damaged index can end with; any other signal was sent by somebody (a shortage of memory, a person)."""
 _INTEGER_KEYS: Final = 0x08
 _NO_PAGE: Final = (1 << 64) - 1
 _PAGE_SIZES: Final = frozenset(1 << shift for shift in range(9, 17))
@@ -323,6 +326,8 @@ def probe(path: str, *, quick: bool = False) -> list[str]:
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise StoreError(f"the index could not be examined: {exc}") from exc
     if ended.returncode < 0:
+        if -ended.returncode not in _DEATHS:
+            raise StoreError(f"the index could not be examined: signal {-ended.returncode} ended that")
         return [f"reading it ends with signal {-ended.returncode}"]
     lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
     return (lines or ["it cannot be read"]) if ended.returncode else []
