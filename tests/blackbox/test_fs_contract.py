@@ -364,7 +364,7 @@ def test_ls(pushed: Jvs) -> None:
 
 def test_ls_for_people(shared: Jvs) -> None:
     line = shared("fs", "ls").ok().out
-    assert re.fullmatch(r"main  @2  [0-9a-f]{12}  (just now|\d+ seconds? ago)  a higher rate\n", line)
+    assert re.fullmatch(r"main  @2  [0-9a-f]{12}  (just now|\d+ (second|minute)s? ago)  a higher rate\n", line)
 
 
 def test_tree(shared: Jvs) -> None:

@@ -119,14 +119,18 @@ def test_the_next_push_believes_the_assisted_index(
         assert changed.tree == plain(tree).tree
 
 
-def test_a_killed_assistant_is_done_without(store: LocalStore, tree: Path) -> None:
-    def kill(assistant: Assistant) -> None:
-        if assistant._process is not None:
-            assistant._process.send_signal(signal.SIGKILL)
-            assistant._process.wait()
+def test_a_killed_assistant_is_done_without(store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Assistant._start
 
+    def start_and_kill(assistant: Assistant) -> None:
+        start(assistant)
+        assert assistant._process is not None
+        assistant._process.send_signal(signal.SIGKILL)  # long before it could deliver anything
+        assistant._process.wait()
+
+    monkeypatch.setattr(Assistant, "_start", start_and_kill)
     with store:
-        result, delivered = push(store, tree, kill)
+        result, delivered = push(store, tree)
         assert delivered == 0
         assert result.tree == plain(tree).tree
         assert verify_snapshot(ObjectStore(store, store.settings), result.tree.digest).faults == []
