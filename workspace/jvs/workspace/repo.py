@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jvs.castore.backend import Kind
 from jvs.castore.digest import Digest
+from jvs.castore.local.making import FORMAT_VERSION
 from jvs.castore.local.store import LocalStore
 from jvs.castore.manifest import LEAF
 from jvs.castore.names import split_path
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
         VerifyResult,
     )
 
-FORMAT_VERSION = 1
-
 
 class Repo:
     """An open store. Use as a context manager; safe for several threads, refuses use after fork."""
@@ -57,7 +56,7 @@ class Repo:
         from jvs.workspace.results import InitResult
 
         with LocalStore.create(path, settings) as store:
-            return InitResult(store.path, FORMAT_VERSION, store.created)
+            return InitResult(store.path, int(FORMAT_VERSION), store.created)
 
     @classmethod
     def open(cls, path: str, *, actor: str) -> Repo:
