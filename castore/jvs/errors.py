@@ -30,12 +30,16 @@ CODES: dict[str, CodeInfo] = {
     "bad-message": CodeInfo(2, 400, "shorten the message to 4,096 bytes of UTF-8"),
     "bad-setting": CodeInfo(2, 400, "jvs fs init --help"),
     "not-a-directory": CodeInfo(2, 400, None),
+    "bad-duration": CodeInfo(2, 400, "say it like 30d, 12h, 1y or 0"),
+    "bad-policy": CodeInfo(2, 400, "jvs fs retention set keep-last 1 keep-within 30d keep-daily 7"),
     # well-formed, but nothing of that name
     "unknown-label": CodeInfo(5, 404, "jvs fs ls"),
     "unknown-revision": CodeInfo(5, 404, "jvs fs log LABEL"),
     "unknown-path": CodeInfo(5, 404, "jvs fs tree REV"),
     "unknown-source": CodeInfo(5, 404, None),
     "unknown-tag": CodeInfo(5, 404, "jvs fs log LABEL"),
+    "unknown-pin": CodeInfo(5, 404, "jvs fs pins"),
+    "unknown-policy": CodeInfo(5, 404, "jvs fs retention show"),
     # the store itself
     "no-store": CodeInfo(10, 404, "jvs fs init"),
     "not-a-store": CodeInfo(10, 404, "jvs fs init PATH"),

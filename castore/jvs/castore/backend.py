@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from jvs.castore.digest import Digest
 
@@ -45,6 +45,22 @@ class Ref(NamedTuple):
     key: Digest
 
 
+_PREFIX: Final = {kind: bytes((kind,)) for kind in Kind}
+
+LEAVES: Final = frozenset((Kind.CHUNK, Kind.PART))
+"""The kinds that have nothing below them."""
+
+
+def object_name(kind: Kind, key: Digest) -> bytes:
+    """The object's name as one string of bytes: its kind, then its key."""
+    return _PREFIX[kind] + key
+
+
+def ref_of(name: bytes) -> Ref:
+    """The inverse of `object_name`."""
+    return Ref(Kind(name[0]), name[1:])
+
+
 class Stored(NamedTuple):
     """An object as a backend keeps it: `data` encoded with `codec`, `size` its plain length in bytes."""
 
@@ -58,7 +74,7 @@ class ObjectInfo(NamedTuple):
 
     size    plain length in bytes
     stored  encoded length in bytes
-    height  pages: 1 + the largest height of a child page (a page without child pages has height 1); else 0
+    height  pages and recipes: 1 + the largest height of a child of that kind (without one: 1); else 0
     """
 
     kind: Kind
@@ -115,8 +131,9 @@ class WriteTxn(ReadTxn, Protocol):
         """Remove; whether it was there."""
 
     def require(self, root: Digest) -> None:
-        """Make page `root` a root: it must be in the index (and, once GC exists, is un-condemned and told to the
-        collectors). One look-up suffices because the index is closed. Raises CollectedError."""
+        """Make page `root` a root: it must be in the index, and every collector that is marking is told of it. One
+        look-up suffices because the index is closed. Raises CollectedError; when the page is condemned but still
+        there, one that `transact` and `ObjectWriter.publish` answer by un-condemning it and trying again."""
 
     def journal(self, op: str, skeleton: Mapping[str, Any], body: Mapping[str, Any] | None = None) -> None:
         """Append a record to the store's hash-chained journal when this transaction commits.
@@ -137,6 +154,10 @@ class MetaStore(Protocol):
 
         Raises ReadOnlyError, NoSpaceError; not re-entrant in one thread.
         """
+
+    def transact(self, work: Callable[[WriteTxn], T]) -> T:
+        """Run `work` in a write transaction and return what it returns. It may run several times: what it makes a root
+        may have to be saved from a collector first. Whoever moves a label or makes a root uses this."""
 
     def journal_records(self, start: int = 0) -> Iterator[JournalRecord]:
         """Every committed journal record from sequence number `start`, verified as it goes (IntegrityError)."""
@@ -212,5 +233,26 @@ class Backend(Protocol):
         """Release everything; idempotent."""
 
 
+class Lock(Protocol):
+    """A lock that is held. It goes with the process that holds it, whatever becomes of that process."""
+
+    name: str
+
+    def release(self) -> None:
+        """Give it up, and forget its name; idempotent."""
+
+
+class Locks(Protocol):
+    """Named locks by which anybody can tell whether somebody else still lives: never a pid, never an age."""
+
+    def hold(self) -> Lock:
+        """Hold a lock of a new, never reused name. Raises ReadOnlyError, NoSpaceError."""
+
+    def take(self, name: str) -> Lock | None:
+        """Take the lock of somebody who is gone; None while its holder lives."""
+
+
 class Store(Backend, MetaStore, Protocol):
     """Objects and tables in one place, so that publishing and moving a label are one transaction."""
+
+    locks: Locks

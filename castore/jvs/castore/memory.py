@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from jvs.castore import records
-from jvs.castore.backend import JournalRecord, Kind, ObjectInfo, Ref, Stored, Table, WriteTxn
+from jvs.castore.backend import JournalRecord, Kind, Locks, ObjectInfo, Ref, Stored, Table, WriteTxn, object_name
 from jvs.castore.digest import Digest
-from jvs.castore.publish import Pending, PublishQueue, object_name
+from jvs.castore.gc.marks import Marks
+from jvs.castore.gc.rescue import transact
+from jvs.castore.publish import Pending, PublishQueue
 from jvs.castore.settings import StoreSettings
 from jvs.errors import CollectedError, IntegrityError, MissingObjectError
 
@@ -67,6 +70,7 @@ class _MemoryWriteTxn(_MemoryReadTxn):
     def __init__(self, state: _State) -> None:
         super().__init__(state._replace(tables=dict(state.tables), objects=dict(state.objects)))
         self._own: set[str] = set()
+        self._marks: Marks | None = None
         self._batch = records.Batch(state.head)
 
     def _rows(self, table: Table) -> dict[bytes, bytes]:
@@ -82,9 +86,18 @@ class _MemoryWriteTxn(_MemoryReadTxn):
     def delete(self, table: Table, key: bytes) -> bool:
         return self._rows(table).pop(key, None) is not None
 
+    @property
+    def marks(self) -> Marks:
+        if self._marks is None:
+            self._marks = Marks(self)
+        return self._marks
+
     def require(self, root: Digest) -> None:
-        if self.height_of(object_name(Kind.PAGE, root)) is None:
+        name = object_name(Kind.PAGE, root)
+        height = self.height_of(name)
+        if height is None:
             raise CollectedError(f"snapshot {root.hex()} is no longer in the store")
+        self.marks.require(name, height)
 
     def journal(self, op: str, skeleton: Mapping[str, Any], body: Mapping[str, Any] | None = None) -> None:
         self._batch.add(op, skeleton, body)
@@ -95,9 +108,13 @@ class _MemoryWriteTxn(_MemoryReadTxn):
 
     def insert(self, item: Pending[Stored], height: int) -> None:
         self._state.objects[item.name] = _Object(item.place, height)
+        self.marks.inserted(item.name, height)
 
     def remove(self, name: bytes) -> bool:
-        return self._state.objects.pop(name, None) is not None
+        held = self._state.objects.pop(name, None)
+        if held is not None:
+            self.marks.removed(name, held.height)
+        return held is not None
 
     def committed(self) -> _State:
         """What the store is after this transaction."""
@@ -109,7 +126,7 @@ class _MemoryWriteTxn(_MemoryReadTxn):
 class _MemoryWriter:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._queue: PublishQueue[Stored] = PublishQueue()
+        self._queue: PublishQueue[Stored] = PublishQueue(store)
 
     def put(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
         if self._queue.first(kind, key):
@@ -119,13 +136,38 @@ class _MemoryWriter:
         return self._queue.publish(self._store.write, then)
 
     def close(self) -> None:
-        self._queue = PublishQueue()
+        self._queue.release()
+        self._queue = PublishQueue(self._store)
 
     def __enter__(self) -> _MemoryWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class _MemoryLock:
+    def __init__(self, held: dict[str, _MemoryLock], name: str) -> None:
+        self.name = name
+        self._held = held
+
+    def release(self) -> None:
+        if self._held.get(self.name) is self:
+            del self._held[self.name]
+
+
+class _MemoryLocks:
+    def __init__(self) -> None:
+        self._held: dict[str, _MemoryLock] = {}
+
+    def hold(self) -> _MemoryLock:
+        return self._take(os.urandom(16).hex())
+
+    def take(self, name: str) -> _MemoryLock | None:
+        return None if name in self._held else self._take(name)
+
+    def _take(self, name: str) -> _MemoryLock:
+        return self._held.setdefault(name, _MemoryLock(self._held, name))
 
 
 class MemoryStore:
@@ -135,6 +177,7 @@ class MemoryStore:
         self.settings = settings or StoreSettings()
         self._state = _State({}, {}, (), records.EMPTY)
         self._lock = threading.Lock()
+        self.locks: Locks = _MemoryLocks()
 
     @contextmanager
     def read(self) -> Iterator[_MemoryReadTxn]:
@@ -146,6 +189,9 @@ class MemoryStore:
             txn = _MemoryWriteTxn(self._state)
             yield txn
             self._state = txn.committed()
+
+    def transact(self, work: Callable[[WriteTxn], T]) -> T:
+        return transact(self, work)
 
     def journal_records(self, start: int = 0) -> Iterator[JournalRecord]:
         prev = None

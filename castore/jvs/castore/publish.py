@@ -1,9 +1,10 @@
 """The publish rule, for every backend: how objects enter an index so that it stays closed (DESIGN 6, rule 1).
 
 Objects are inserted children first. In the transaction that inserts an object each of its direct children is looked
-up; one that is not there aborts the transaction. A page and its layout enter together, and a page that is already
-there keeps the layout it has. One transaction makes at most `MAX_LOOKUPS` look-ups or takes `MAX_SECONDS`, so that
-no publish stalls other writers; the last one runs the caller's `then`.
+up; one that is not there aborts the transaction, and so does a condemned one, which is un-condemned first. A page and
+its layout enter together, and a page that is already there keeps the layout it has. One transaction makes at most
+`MAX_LOOKUPS` look-ups or takes `MAX_SECONDS`, so that no publish stalls other writers; the last one runs the caller's
+`then`. Whoever needs several of them pins what he has published so far.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from jvs.castore.backend import Codec, Kind, Ref, WriteTxn
+from jvs.castore.backend import Codec, Kind, Ref, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import CollectedStore, CondemnedError, MarkedTxn
+from jvs.castore.gc.pins import Pin
 from jvs.errors import MissingChildrenError
 
 MAX_LOOKUPS = 4096
@@ -22,17 +25,8 @@ MAX_SECONDS = 0.020
 
 P = TypeVar("P")
 T = TypeVar("T")
-_PREFIX = {kind: bytes((kind,)) for kind in Kind}
-
-
-def object_name(kind: Kind, key: Digest) -> bytes:
-    """The object's name as one string of bytes: its kind, then its key."""
-    return _PREFIX[kind] + key
-
-
-def ref_of(name: bytes) -> Ref:
-    """The inverse of `object_name`."""
-    return Ref(Kind(name[0]), name[1:])
+WITH_HEIGHT = frozenset((Kind.PAGE, Kind.RECIPE))
+"""The kinds that may have objects of their own kind below them: the collector removes them from the top."""
 
 
 class Pending(NamedTuple, Generic[P]):
@@ -46,11 +40,8 @@ class Pending(NamedTuple, Generic[P]):
     place: P
 
 
-class IndexTxn(WriteTxn, Protocol[P]):
+class IndexTxn(MarkedTxn, Protocol[P]):
     """What a backend's write transaction offers to `PublishQueue`."""
-
-    def height_of(self, name: bytes) -> int | None:
-        """The height in the index value of an object that is there to be built on, or None."""
 
     def insert(self, item: Pending[P], height: int) -> None:
         """Insert, replacing what was under that name."""
@@ -59,9 +50,12 @@ class IndexTxn(WriteTxn, Protocol[P]):
 class PublishQueue(Generic[P]):
     """The objects of one writer that wait for publication."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: CollectedStore) -> None:
+        self._store = store
         self._pending: dict[bytes, Pending[P]] = {}
         self._seen: set[bytes] = set()
+        self._pin: Pin | None = None
+        self._tops: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -79,7 +73,7 @@ class PublishQueue(Generic[P]):
     ) -> None:
         """Queue an object."""
         name = object_name(kind, key)
-        below = tuple([_PREFIX[child] + child_key for child, child_key in children])
+        below = tuple([object_name(*child) for child in children])
         self._pending[name] = Pending(name, codec, size, stored, below, place)
 
     def publish(
@@ -90,46 +84,110 @@ class PublishQueue(Generic[P]):
         Raises MissingChildrenError: nothing of the failing transaction is inserted, and what was not inserted stays
         queued, so that the caller can put what is missing and publish again. The same when `then` raises.
         """
+        if not self._pending and then is None:
+            return None
+        if self._pin is None and self._pending and (then is None or self._lookups() > MAX_LOOKUPS):
+            self._pin = Pin(self._store, "push")
         units = self._units()
         unit = next(units, None)
-        if unit is None and then is None:
-            return None
         result = None
         while True:
-            done: list[bytes] = []
-            missing: dict[bytes, None] = {}
-            with write() as txn:
-                lookups, deadline = 0, perf_counter() + MAX_SECONDS
-                while unit is not None and lookups < MAX_LOOKUPS and perf_counter() < deadline:
-                    lookups += self._insert(txn, unit, missing)
-                    done.extend(item.name for item in unit)
-                    unit = next(units, None)
-                if missing:
-                    self._seen.difference_update(missing)
-                    raise MissingChildrenError([ref_of(name) for name in missing])
-                if unit is None and then is not None:
-                    result = then(txn)
-            for name in done:
-                del self._pending[name]
+            done: list[Pending[P]] = []
+            inserted: list[Pending[P]] = []
+            try:
+                with write() as txn:
+                    unit = self._fill(txn, unit, units, done, inserted)
+                    if unit is None and then is not None:
+                        result = then(txn)
+                    tops = self._protect(txn, inserted, last=unit is None and then is not None)
+            except CondemnedError as error:
+                from jvs.castore.gc.rescue import uncondemn  # only beside a collector
+
+                uncondemn(self._store, error.names)
+                units = self._units()
+                unit = next(units, None)
+                continue
+            self._tops = tops
+            for item in done:
+                del self._pending[item.name]
             if unit is None:
+                if then is not None:
+                    self.release()
                 return result
 
-    def _insert(self, txn: IndexTxn[P], unit: list[Pending[P]], missing: dict[bytes, None]) -> int:
-        """Insert one unit unless it is there; note the children that are nowhere. Returns how many look-ups it took."""
-        lookups = 1
-        if txn.height_of(unit[-1].name) is not None:
-            return lookups
+    def release(self) -> None:
+        """Let go of what was published and never came to be part of a root."""
+        if self._pin is not None:
+            self._pin.release()
+            self._pin = None
+        self._tops = set()
+
+    def _lookups(self) -> int:
+        return sum(1 + len(item.children) for item in self._pending.values())
+
+    def _fill(
+        self,
+        txn: IndexTxn[P],
+        unit: list[Pending[P]] | None,
+        units: Iterator[list[Pending[P]]],
+        done: list[Pending[P]],
+        inserted: list[Pending[P]],
+    ) -> list[Pending[P]] | None:
+        """Insert units until the transaction has had its share; the first one that is left. Fills `done` with all that
+        is in the index now, `inserted` with what was not there before."""
+        missing: dict[bytes, None] = {}
+        condemned: dict[bytes, None] = {}
+        lookups, deadline = 0, perf_counter() + MAX_SECONDS
+        while unit is not None and lookups < MAX_LOOKUPS:
+            # Without a pin all of it goes into this transaction: there are few, see `publish`.
+            if self._pin is not None and perf_counter() > deadline:
+                break
+            if txn.height_of(unit[-1].name) is None:
+                lookups += self._insert(txn, unit, missing, condemned)
+                inserted.extend(unit)
+            lookups += 1
+            done.extend(unit)
+            unit = next(units, None)
+        if missing:
+            self._seen.difference_update(missing)
+            raise MissingChildrenError([ref_of(name) for name in missing])
+        if condemned:
+            raise CondemnedError(condemned)
+        return unit
+
+    def _insert(
+        self, txn: IndexTxn[P], unit: list[Pending[P]], missing: dict[bytes, None], condemned: dict[bytes, None]
+    ) -> int:
+        """Insert one unit; note the children that are nowhere, or condemned. Returns how many look-ups it took."""
+        lookups = 0
         for item in unit:
-            page, height = item.name[0] == Kind.PAGE, 0
+            height = 0
             for child in item.children:
                 lookups += 1
                 below = txn.height_of(child)
-                if below is not None:
+                if below is None:
+                    if child not in self._pending:
+                        missing[child] = None
+                else:
                     height = max(height, below)
-                elif child not in self._pending:
-                    missing[child] = None
-            txn.insert(item, height + 1 if page else 0)
+                    if txn.marks.condemned(child, below):
+                        condemned[child] = None
+            txn.insert(item, height + 1 if item.name[0] in WITH_HEIGHT else 0)
         return lookups
+
+    def _protect(self, txn: IndexTxn[P], inserted: list[Pending[P]], *, last: bool) -> set[bytes]:
+        """Change the pin by what this transaction inserted; the tops after it."""
+        if self._pin is None:
+            return self._tops
+        if last:
+            self._pin.clear(txn)
+            return set()
+        tops = set(self._tops)
+        for item in inserted:
+            tops.add(item.name)
+            tops.difference_update(item.children)
+        self._pin.change(txn, tops - self._tops, self._tops - tops)
+        return tops
 
     def _units(self) -> Iterator[list[Pending[P]]]:
         """Everything queued, children before parents; a page comes together with its layout."""
@@ -138,7 +196,7 @@ class PublishQueue(Generic[P]):
         opened: set[bytes] = set()
         for first in queued.values():
             if first.name[0] == Kind.LAYOUT:
-                if _PREFIX[Kind.PAGE] + first.name[1:] not in queued:
+                if object_name(Kind.PAGE, first.name[1:]) not in queued:
                     raise ValueError("a layout is put directly before its page")
                 continue
             path = [first]
@@ -148,7 +206,9 @@ class PublishQueue(Generic[P]):
                     path.pop()
                     continue
                 unit = [item]
-                if item.name[0] == Kind.PAGE and (layout := queued.get(_PREFIX[Kind.LAYOUT] + item.name[1:])):
+                if item.name[0] == Kind.PAGE and (
+                    layout := queued.get(object_name(Kind.LAYOUT, item.name[1:]))
+                ):
                     unit.insert(0, layout)
                 below = [
                     child for part in unit for child in part.children if child in queued and child not in done

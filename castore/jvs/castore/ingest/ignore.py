@@ -58,6 +58,10 @@ class Pattern(NamedTuple):
     anchored: bool
     segments: tuple[re.Pattern[bytes] | None, ...]
 
+    def matches(self, above: Sequence[bytes], name: bytes) -> bool:
+        """Whether it matches `name` at all. above: the names from its file's directory down to that of `name`."""
+        return _matches(self.segments, (*above, name) if self.anchored else (name,))
+
 
 class Rules:
     """The ignore rules that hold in a directory: those of its own file, if any, and those that came down from above.
@@ -84,8 +88,7 @@ class Rules:
             for pattern in reversed(rules._patterns):
                 if pattern.directory_only and not is_directory:
                     continue
-                path = (*above[rules._depth :], name) if pattern.anchored else (name,)
-                if _matches(pattern.segments, path):
+                if pattern.matches(above[rules._depth :], name):
                     return not pattern.negated
             rules = rules._parent
         return False

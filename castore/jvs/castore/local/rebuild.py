@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from jvs.castore import codec, records
-from jvs.castore.backend import Codec, JournalRecord, Kind, Ref, WriteTxn
+from jvs.castore.backend import LEAVES, Codec, JournalRecord, Kind, Ref, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.local import env
 from jvs.castore.local.committed import SIZE as COMMITTED_SIZE
@@ -26,7 +26,7 @@ from jvs.castore.local.pack import ID_SIZE, SEAL_AT, PackReader
 from jvs.castore.local.scan import scan_pack
 from jvs.castore.local.tables import PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
-from jvs.castore.publish import Pending, object_name, ref_of
+from jvs.castore.publish import WITH_HEIGHT, Pending
 from jvs.errors import JvsError
 
 Replay = Callable[[WriteTxn, Iterable[JournalRecord]], Iterable[Digest]]
@@ -35,7 +35,6 @@ Children = Callable[[Kind, Digest, bytes], list[Ref]]
 """Everything directly below an object, from its plain bytes; raises JvsError when they are not such an object's."""
 
 _BATCH: Final = 10_000
-_LEAVES: Final = (Kind.CHUNK, Kind.PART)
 
 
 class RebuildReport(NamedTuple):
@@ -205,7 +204,7 @@ class _Closure:
         readable = []
         for copy in sorted(self._found.get(name, ()), key=lambda one: one.seq, reverse=True):
             below: tuple[bytes, ...] = ()
-            if kind not in _LEAVES:
+            if kind not in LEAVES:
                 try:
                     stored = self._reader.read(kind, key, copy.place.pack, copy.place.offset, copy.stored)
                     below = tuple(
@@ -225,7 +224,7 @@ class _Closure:
             heights = [self._heights.get(child) for child in below]  # one that lies below itself is not whole
             known = [height for height in heights if height is not None]
             if len(known) == len(heights):
-                height = 1 + max(known, default=0) if name[0] == Kind.PAGE else 0
+                height = 1 + max(known, default=0) if name[0] in WITH_HEIGHT else 0
                 self._heights[name] = height
                 item = Pending(name, Codec(copy.codec), copy.size, copy.stored, below, copy.place)
                 self.order.append((item, height))

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from jvs.castore import records
-from jvs.castore.backend import JournalRecord, Kind, ObjectInfo, Stored
+from jvs.castore.backend import JournalRecord, Kind, Locks, ObjectInfo, Stored, WriteTxn, object_name
 from jvs.castore.digest import Digest
+from jvs.castore.gc.rescue import transact
 from jvs.castore.local.committed import CommittedFile, check_not_rolled_back, rolled_back
 from jvs.castore.local.config import StoreConfig, decode_config
 from jvs.castore.local.env import Environment, acquire
 from jvs.castore.local.failures import is_short_write, os_error
 from jvs.castore.local.journal import JournalFile, transactions_in, verified
+from jvs.castore.local.locks import FileLocks
 from jvs.castore.local.making import check_filesystem, check_version, make_store
 from jvs.castore.local.pack import PackReader
 from jvs.castore.local.txn import LocalReadTxn, LocalWriteTxn
 from jvs.castore.local.writer import LocalWriter
-from jvs.castore.publish import object_name
 from jvs.castore.settings import StoreSettings
 from jvs.errors import (
     IntegrityError,
@@ -32,6 +33,8 @@ from jvs.errors import (
     ReadOnlyError,
     StoreError,
 )
+
+T = TypeVar("T")
 
 _PLATFORMS: Final = ("linux", "darwin")
 _LIST_BATCH: Final = 4096
@@ -55,6 +58,7 @@ class LocalStore:
         self.packs_path = os.path.join(path, "packs")
         self.index_path = os.path.join(path, "index")
         self.cache_path = os.path.join(path, "cache")
+        self.locks: Locks = FileLocks(self)
         self._pid = os.getpid()
         self._failure: str | None = None
         self._closed = False
@@ -170,6 +174,10 @@ class LocalStore:
         """See `backend.MetaStore`."""
         self.check_usable(writing=True)
         return _Write(self, self._env)
+
+    def transact(self, work: Callable[[WriteTxn], T]) -> T:
+        """See `backend.MetaStore`."""
+        return transact(self, work)
 
     def settle(self, txn: LocalWriteTxn) -> None:
         """Make the journal end where LMDB says, at the start of every write transaction."""

@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 import lmdb
 
 from jvs.castore import records
-from jvs.castore.backend import Kind, ObjectInfo, Table
+from jvs.castore.backend import Kind, ObjectInfo, Table, object_name
 from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import Marks
 from jvs.castore.local.env import Environment
 from jvs.castore.local.failures import lmdb_error
 from jvs.castore.local.journal import JournalHead, frame
@@ -30,7 +31,7 @@ from jvs.castore.local.tables import (
     prefix_of,
     unseal,
 )
-from jvs.castore.publish import Pending, object_name
+from jvs.castore.publish import Pending
 from jvs.errors import CollectedError, IndexDamagedError, StoreError
 
 _HEAD_KEY: Final = prefix_of(JOURNAL) + b"head"
@@ -190,6 +191,14 @@ class LocalWriteTxn(LocalReadTxn):
         self._batch: records.Batch | None = None
         self._sums: dict[str, tuple[int, int]] = {}
         self._packs: dict[bytes, PackRow] = {}
+        self._marks: Marks | None = None
+
+    @property
+    def marks(self) -> Marks:
+        """See `gc.marks.MarkedTxn`."""
+        if self._marks is None:
+            self._marks = Marks(self)
+        return self._marks
 
     def sums(self, name: str) -> tuple[int, int]:
         """See `LocalReadTxn.sums`; as of this transaction."""
@@ -228,8 +237,11 @@ class LocalWriteTxn(LocalReadTxn):
 
     def require(self, root: Digest) -> None:
         """See `backend.WriteTxn`."""
-        if self._child_state(object_name(Kind.PAGE, root)) is None:
+        name = object_name(Kind.PAGE, root)
+        height = self.height_of(name)
+        if height is None:
             raise CollectedError(f"snapshot {root.hex()} is no longer in the store")
+        self.marks.require(name, height)
 
     def journal(self, op: str, skeleton: Mapping[str, Any], body: Mapping[str, Any] | None = None) -> None:
         """See `backend.WriteTxn`."""
@@ -241,13 +253,6 @@ class LocalWriteTxn(LocalReadTxn):
 
     def height_of(self, name: bytes) -> int | None:
         """See `publish.IndexTxn`."""
-        return self._child_state(name)
-
-    def _child_state(self, name: bytes) -> int | None:
-        """The one look-up by which an object is built on: its height, or None when it is not there.
-
-        The collector's condemned marks will be looked at here (DESIGN 6, rule 1).
-        """
         row = self.object_row(name)
         return None if row is None else row.height
 
@@ -259,6 +264,7 @@ class LocalWriteTxn(LocalReadTxn):
         if layout_seq:
             self.remove(item.name)  # one that lost its page
         self.put(OBJECTS, item.name, value)
+        self.marks.inserted(item.name, height)
 
     def remove(self, name: bytes) -> bool:
         """Take an object out of the index; whether it was there."""
@@ -266,6 +272,7 @@ class LocalWriteTxn(LocalReadTxn):
         if row is None:
             return False
         self._account(row.pack, -record_length(row.stored))
+        self.marks.removed(name, row.height)
         return self.delete(OBJECTS, name)
 
     def _account(self, pack: bytes, live: int) -> None:

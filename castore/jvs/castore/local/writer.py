@@ -97,7 +97,7 @@ class LocalWriter:
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
-        self._queue: PublishQueue[Place] = PublishQueue()
+        self._queue: PublishQueue[Place] = PublishQueue(store)
         self._pack: _Pack | None = None
         self._held: list[_Pack] = []
         self._buffers: list[bytes] = []
@@ -309,6 +309,7 @@ class LocalWriter:
     def close(self) -> None:
         """See `backend.ObjectWriter`."""
         self._background.stop()
+        self._queue.release()
         for pack in self._held:
             self._give_back(pack)
         self._held, self._pack, self._buffers = [], None, []

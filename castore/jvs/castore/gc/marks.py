@@ -1,0 +1,178 @@
+"""What every write transaction owes the collectors, and what they write down in the store (DESIGN 6, docs/gc.md).
+
+A collector goes through three states, each entered by a transaction of its own:
+
+* MARKING   it reads the roots and marks. Whoever makes a root tells it; whoever inserts an object adds it to its
+            candidates. Its candidates are not condemned yet.
+* FLIPPED   its candidates are condemned: whoever builds on one, or makes it a root, un-condemns it first, with all
+            that is below. It now un-condemns what it was told of.
+* SWEEPING  it removes what is still condemned, parents no later than children.
+
+The tables are part of the store's format (docs/format.md); all of them are derived but for the safety of what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Final, NamedTuple, Protocol
+
+from jvs.castore.backend import Kind, ReadTxn, Store, Table, WriteTxn
+from jvs.errors import CollectedError
+
+COLLECTORS: Final = Table("gc.collectors")
+"""Collector id -> state (1 byte), lock name. An id is the next serial number, big-endian."""
+CONDEMNED: Final = Table("gc.condemned")
+"""Collector id, place in the order of the sweep, object name -> nothing."""
+TOLD: Final = Table("gc.told")
+"""Collector id, object name -> nothing: made a root while the collector was marking."""
+PINS: Final = Table("gc.pins")
+"""Pin id -> what holds it; pin id, object name -> nothing: one of its roots."""
+FRESH: Final = Table("gc.fresh")
+"""Object name -> serial number of the last collector: inserted, or un-condemned, since the last complete mark."""
+STATE: Final = Table("gc.state")
+"""`serial`: last collector id; `flips`: how many sets were condemned; `complete`: the last complete mark."""
+
+MARKING: Final = 0
+FLIPPED: Final = 1
+SWEEPING: Final = 2
+
+ID_SIZE: Final = 4
+_RANK_SIZE: Final = 3
+_ORDER: Final = {Kind.PAGE: 0, Kind.LAYOUT: 1, Kind.RECIPE: 2, Kind.PART: 3, Kind.CHUNK: 4}
+_MAX_HEIGHT: Final = 0xFFFF
+
+
+class CondemnedError(CollectedError):
+    """Something a transaction builds on is condemned: to be un-condemned outside it, then tried again (`transact`)."""
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self.names = tuple(names)
+        super().__init__("a snapshot is just being collected", next="run the same command again")
+
+
+class Collector(NamedTuple):
+    """A row of COLLECTORS. lock: name of the lock that is held for as long as the collector lives."""
+
+    id: bytes
+    state: int
+    lock: str
+
+    @property
+    def end(self) -> bytes:
+        """Where the keys of the next collector begin, in the tables that begin with an id."""
+        return (int.from_bytes(self.id, "big") + 1).to_bytes(ID_SIZE, "big")
+
+    def store(self, txn: WriteTxn) -> None:
+        """Write the row."""
+        txn.put(COLLECTORS, self.id, bytes((self.state,)) + self.lock.encode())
+
+
+def collectors(txn: ReadTxn) -> list[Collector]:
+    """Every collector that has not finished, dead ones too."""
+    return [Collector(key, value[0], value[1:].decode()) for key, value in txn.scan(COLLECTORS)]
+
+
+def sweep_key(collector: bytes, name: bytes, height: int) -> bytes:
+    """The key in CONDEMNED: parents sort before children (pages by falling height, layouts, recipes by falling
+    height, parts, chunks)."""
+    return collector + bytes((_ORDER[Kind(name[0])],)) + (_MAX_HEIGHT - height).to_bytes(2, "big") + name
+
+
+def name_in(key: bytes) -> bytes:
+    """The object name in a key of CONDEMNED."""
+    return key[ID_SIZE + _RANK_SIZE :]
+
+
+def flips(txn: ReadTxn) -> int:
+    """How many sets were ever condemned: a walk that un-condemns starts again when this changed."""
+    return int.from_bytes(txn.get(STATE, b"flips") or b"", "big")
+
+
+class Marks:
+    """The part of a write transaction that collectors are concerned with. Read once per transaction."""
+
+    def __init__(self, txn: WriteTxn) -> None:
+        self._txn = txn
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the collectors again, after this very transaction changed one."""
+        known = collectors(self._txn)
+        self._marking = [collector.id for collector in known if collector.state == MARKING]
+        self._condemning = [collector.id for collector in known if collector.state != MARKING]
+        self._recording = bool(known) or self._txn.get(STATE, b"complete") is not None
+        serial = self._txn.get(STATE, b"serial") if self._recording else None
+        self._serial = serial or bytes(ID_SIZE)
+
+    def condemned(self, name: bytes, height: int) -> bool:
+        """Whether some collector has condemned the object."""
+        for collector in self._condemning:
+            if self._txn.get(CONDEMNED, sweep_key(collector, name, height)) is not None:
+                return True
+        return False
+
+    def uncondemn(self, name: bytes, height: int) -> None:
+        """Take the object out of every condemned set. Its children must be out already."""
+        for collector in self._condemning:
+            self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
+        self._note(name)
+
+    def inserted(self, name: bytes, height: int) -> None:
+        """Note an insertion: it becomes a candidate of those who are marking (who will be told of the root above it),
+        and no mark left by somebody who has swept that name before counts for the new object."""
+        for collector in self._condemning:
+            self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
+        for collector in self._marking:
+            self._txn.put(CONDEMNED, sweep_key(collector, name, height), b"")
+        self._note(name)
+
+    def removed(self, name: bytes, height: int) -> None:
+        """Note a removal."""
+        for collector in self._condemning:
+            self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
+        if self._recording:
+            self._txn.delete(FRESH, name)
+
+    def _note(self, name: bytes) -> None:
+        if self._recording:
+            self._txn.put(FRESH, name, self._serial)
+
+    def tell(self, names: Iterable[bytes]) -> None:
+        """Tell everyone who is marking of these roots."""
+        for name in names if self._marking else ():
+            for collector in self._marking:
+                self._txn.put(TOLD, collector + name, b"")
+
+    def require(self, name: bytes, height: int) -> None:
+        """Make an object that is there a root. Raises CondemnedError."""
+        if self.condemned(name, height):
+            raise CondemnedError((name,))
+        self.tell((name,))
+
+
+class MarkedTxn(WriteTxn, Protocol):
+    """A write transaction of a store that has collectors."""
+
+    @property
+    def marks(self) -> Marks:
+        """What it owes the collectors."""
+
+    def height_of(self, name: bytes) -> int | None:
+        """The height in the index value of an object that is there, or None."""
+
+    def remove(self, name: bytes) -> bool:
+        """Take an object out of the index; whether it was there."""
+
+
+class CollectedStore(Store, Protocol):
+    """A store whose write transactions know of collectors."""
+
+    def write(self) -> AbstractContextManager[MarkedTxn]:
+        """See `backend.MetaStore`."""
+
+
+def told(txn: ReadTxn, collector: Collector) -> Iterator[bytes]:
+    """The roots made while a collector was marking."""
+    for key, _ in txn.scan(TOLD, collector.id, collector.end):
+        yield key[ID_SIZE:]

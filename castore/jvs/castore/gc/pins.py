@@ -1,0 +1,124 @@
+"""Pins of running operations: roots that live as long as the process that holds them (DESIGN 6).
+
+A push that needs several transactions pins what it has published so far, a pull or a mount the snapshot it reads. What
+a pin protects is durable and known to every collector; whether it still counts is decided by a lock, never by an age.
+Pins that people make are the pointer plane's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Final
+
+from jvs.castore.backend import Kind, Lock, Locks, ReadTxn, WriteTxn, object_name
+from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import PINS, CollectedStore, MarkedTxn
+from jvs.errors import JvsError
+
+_ID_SIZE: Final = 16
+_BATCH: Final = 256
+
+class Pin:
+    """What one running operation keeps. Not thread-safe; `release` when done (or use `with`)."""
+
+    def __init__(self, store: CollectedStore, what: str) -> None:
+        """what: the operation, for people (`push`, `pull`, ...). Nothing is protected yet."""
+        self._store = store
+        self._what = what.encode()
+        self._lock: Lock = store.locks.hold()
+        self._id = bytes.fromhex(self._lock.name)
+        self._names: set[bytes] = set()
+
+    def change(self, txn: MarkedTxn, add: Iterable[bytes], drop: Iterable[bytes]) -> None:
+        """In the transaction that makes them roots: protect `add` (objects that are there and not condemned), and no
+        longer `drop` (which something protected now has below it)."""
+        txn.put(PINS, self._id, self._what)
+        for name in drop:
+            txn.delete(PINS, self._id + name)
+            self._names.discard(name)
+        for name in add:
+            txn.put(PINS, self._id + name, b"")
+            self._names.add(name)
+        txn.marks.tell(add)
+
+    def clear(self, txn: WriteTxn) -> None:
+        """In the transaction that makes a lasting root of what was protected: let it go."""
+        for name in self._names:
+            txn.delete(PINS, self._id + name)
+        txn.delete(PINS, self._id)
+        self._names = set()
+
+    def release(self) -> None:
+        """Protect nothing any more; idempotent. What cannot be written down now the next collector removes."""
+        if self._names:
+            try:
+                with self._store.write() as txn:
+                    self.clear(txn)
+            except JvsError:
+                pass
+        self._lock.release()
+
+    def __enter__(self) -> Pin:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def pin_snapshot(store: CollectedStore, root: Digest, what: str) -> Pin:
+    """A pin of a whole snapshot, for reading it at length. Raises CollectedError when it is gone."""
+    pin = Pin(store, what)
+    name = object_name(Kind.PAGE, root)
+
+    def protect(txn: WriteTxn) -> None:
+        txn.require(root)
+        pin.change(txn, (name,), ())  # type: ignore[arg-type]  # the store's own transactions
+
+    try:
+        store.transact(protect)
+    except BaseException:
+        pin.release()
+        raise
+    return pin
+
+
+def live_pins(txn: ReadTxn, locks: Locks) -> Iterator[tuple[str, bytes]]:
+    """(what holds it, object name) of each root of each pin whose holder lives."""
+    holder, alive = b"", False
+    for key, value in txn.scan(PINS):
+        if len(key) == _ID_SIZE:
+            holder, alive = value, _alive(locks, key.hex())
+        elif alive:
+            yield holder.decode("utf-8", "replace"), key[_ID_SIZE:]
+
+
+def remove_dead_pins(store: CollectedStore) -> int:
+    """Forget the pins whose holders are gone; how many."""
+    with store.read() as txn:
+        pins = [key for key, _ in txn.scan(PINS) if len(key) == _ID_SIZE]
+    removed = 0
+    for pin in pins:
+        lock = store.locks.take(pin.hex())
+        if lock is None:
+            continue
+        while True:
+            with store.write() as txn:
+                rows = list(islice(txn.scan(PINS, pin, pin + b"\xff" * 64), _BATCH))
+                for key, _ in rows:
+                    txn.delete(PINS, key)
+            if len(rows) < _BATCH:
+                break
+        lock.release()
+        removed += 1
+    return removed
+
+
+def _alive(locks: Locks, name: str) -> bool:
+    lock = locks.take(name)
+    if lock is not None:
+        lock.release()
+    return lock is None
