@@ -29,6 +29,7 @@ TAG_PREFIX: Final = "tag:"
 _RESERVED_COMPONENTS = frozenset({"HEAD", "log"})
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _PLAIN_TAG = _PLAIN | frozenset("+=")
+_PLAIN_PATTERN = _PLAIN | frozenset("/*?[]!")
 _HEX = "0123456789abcdefABCDEF"
 
 
@@ -46,6 +47,18 @@ def check_tag(tag: str) -> str:
     if reason is not None:
         raise UsageError(f"{shown(tag)} cannot be a tag: {reason}", next="choose a tag such as v1.2 or best")
     return tag
+
+
+def check_pattern(pattern: str) -> str:
+    """Return `pattern`; raises UsageError (bad-policy) when it could match no label: what names are made of, and the
+    wildcards `*`, `?`, `[...]` and `[!...]`."""
+    reason = _length_fault(pattern, MAX_LABEL_NAME)
+    if reason is None:
+        odd = next((char for char in pattern if char not in _PLAIN_PATTERN and not _is_letter(char)), None)
+        reason = None if odd is None else f"{shown(odd)} is not allowed in it"
+    if reason is not None:
+        raise UsageError(f"{shown(pattern)} cannot be a pattern of labels: {reason}", code="bad-policy")
+    return pattern
 
 
 def label_name_fault(name: str) -> str | None:
@@ -96,6 +109,11 @@ def _component_fault(component: str, plain: frozenset[str]) -> str | None:
     if component in _RESERVED_COMPONENTS:
         return f"{component} is reserved"
     for char in component:
-        if char not in plain and not (char > "\x7f" and char.isalpha()):
+        if char not in plain and not _is_letter(char):
             return f"{shown(char)} is not allowed in it"
     return None
+
+
+def _is_letter(char: str) -> bool:
+    """Whether a character beyond ASCII is a letter."""
+    return char > "\x7f" and char.isalpha()
