@@ -1,0 +1,271 @@
+"""Myers' diff with the shortcuts of GNU diff and git, for ranges whose common lines are all too common to anchor at.
+
+Eugene W. Myers, "An O(ND) Difference Algorithm and Its Variations", with the linear-space bisection. The shortcuts
+(lines left out beforehand, giving up on the shortest script) are heuristics that decide which of several scripts comes
+out, so they follow git's. They also bound the work: the cost of one bisection is at most `_cost_limit` squared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from jvs.merge.lines.budget import Budget
+from jvs.merge.lines.texts import Ids
+
+if TYPE_CHECKING:
+    from jvs.merge.lines.histogram import Box
+
+_LIMIT_AT_LEAST: Final = 256
+_SNAKE: Final = 20
+"""A run of this many equal lines is worth cutting at early."""
+_FAR: Final = 4
+"""Early only where the path has come this many times as far as it has cost."""
+_COMMON_AT_MOST: Final = 1024
+_WINDOW: Final = 100
+_SHARE: Final = 4
+_KEEP, _DROP, _MAYBE = 1, 0, 2
+
+
+class _Cut(NamedTuple):
+    """Where to bisect, and for which halves the shortest script is still wanted."""
+
+    x: int
+    y: int
+    exact_before: bool
+    exact_after: bool
+
+
+def match_by_myers(
+    a: Ids, b: Ids, box: Box, a_changed: bytearray, b_changed: bytearray, budget: Budget
+) -> None:
+    """Set to 0 in `a_changed` and `b_changed` what has a partner within the box; all of it is 1 before."""
+    a_low, a_high, b_low, b_high = box
+    a_count, b_count = Counter(a[a_low:a_high]), Counter(b[b_low:b_high])
+    a_often, b_often = _often(a_high - a_low), _often(b_high - b_low)
+    while a_low < a_high and b_low < b_high and a[a_low] == b[b_low]:
+        a_changed[a_low] = b_changed[b_low] = 0
+        a_low += 1
+        b_low += 1
+    while a_low < a_high and b_low < b_high and a[a_high - 1] == b[b_high - 1]:
+        a_high -= 1
+        b_high -= 1
+        a_changed[a_high] = b_changed[b_high] = 0
+    a_places = _worth_comparing(a, a_low, a_high, b_count, a_often)
+    b_places = _worth_comparing(b, b_low, b_high, a_count, b_often)
+    search = _Search([a[at] for at in a_places], [b[at] for at in b_places], budget)
+    for x, y, size in search.pairs():
+        for at in range(size):
+            a_changed[a_places[x + at]] = b_changed[b_places[y + at]] = 0
+
+
+def _root(number: int) -> int:
+    """A power of two near the square root."""
+    return 1 << ((number.bit_length() + 1) // 2)
+
+
+def _often(lines: int) -> int:
+    return min(_root(lines), _COMMON_AT_MOST)
+
+
+def _worth_comparing(lines: Ids, low: int, high: int, others: Counter[int], often: int) -> list[int]:
+    """The places of the lines to compare: not those the other side lacks, nor common ones in the midst of those."""
+    kinds = bytearray(high - low)
+    for at, line in enumerate(lines[low:high]):
+        seen = others.get(line, 0)
+        kinds[at] = _DROP if seen == 0 else _MAYBE if seen >= often else _KEEP
+    if _DROP not in kinds:
+        return list(range(low, high))
+    return [
+        low + at
+        for at, kind in enumerate(kinds)
+        if kind == _KEEP or (kind == _MAYBE and not _among_dropped(kinds, at))
+    ]
+
+
+def _among_dropped(kinds: bytearray, at: int) -> bool:
+    """Whether most of the unkept lines around this one are lines the other side lacks."""
+    dropped, maybe = 0, 0
+    for step, edge in ((-1, max(0, at - _WINDOW)), (1, min(len(kinds) - 1, at + _WINDOW))):
+        here, dropped_before = at + step, dropped
+        maybe += 1
+        while (here >= edge if step < 0 else here <= edge) and kinds[here] != _KEEP:
+            if kinds[here] == _DROP:
+                dropped += 1
+            else:
+                maybe += 1
+            here += step
+        if dropped == dropped_before:
+            return False
+    return maybe * _SHARE < maybe + dropped
+
+
+class _Search:
+    """The bisection over two sequences."""
+
+    def __init__(self, a: Ids, b: Ids, budget: Budget) -> None:
+        self._a = a
+        self._b = b
+        diagonals = len(a) + len(b) + 3
+        self._limit = max(_root(diagonals), _LIMIT_AT_LEAST)
+        # Indexed by the diagonal x - y, which runs from -len(b)-1 to len(a)+1: negative ones count from the end.
+        self._forth = [0] * diagonals
+        self._back = [0] * diagonals
+        self._budget = budget
+
+    def pairs(self) -> list[tuple[int, int, int]]:
+        """Equal stretches, as (where in a, where in b, length)."""
+        a, b = self._a, self._b
+        found: list[tuple[int, int, int]] = []
+        todo = [(0, len(a), 0, len(b), False)]
+        while todo:
+            x, x_end, y, y_end, exact = todo.pop()
+            start = x
+            while x < x_end and y < y_end and a[x] == b[y]:
+                x += 1
+                y += 1
+            if x > start:
+                found.append((start, y - (x - start), x - start))
+            end = x_end
+            while x < x_end and y < y_end and a[x_end - 1] == b[y_end - 1]:
+                x_end -= 1
+                y_end -= 1
+            if x_end < end:
+                found.append((x_end, y_end, end - x_end))
+            if x == x_end or y == y_end or self._budget.gone:
+                continue
+            cut = self._bisect(x, x_end, y, y_end, exact)
+            todo.append((cut.x, x_end, cut.y, y_end, cut.exact_after))
+            todo.append((x, cut.x, y, cut.y, cut.exact_before))
+        return found
+
+    def _bisect(self, x_low: int, x_high: int, y_low: int, y_high: int, exact: bool) -> _Cut:
+        """Search from both corners at once until the paths meet, or one is good enough."""
+        a, b, forth, back = self._a, self._b, self._forth, self._back
+        lowest, highest = x_low - y_high, x_high - y_low
+        forth_from, back_from = x_low - y_low, x_high - y_high
+        odd = (forth_from - back_from) & 1
+        f_min = f_max = forth_from
+        b_min = b_max = back_from
+        forth[forth_from], back[back_from] = x_low, x_high
+        beyond = len(a) + len(b) + 3
+        cost = 0
+        while True:
+            cost += 1
+            snake = False
+            if f_min > lowest:
+                f_min -= 1
+                forth[f_min - 1] = -1
+            else:
+                f_min += 1
+            if f_max < highest:
+                f_max += 1
+                forth[f_max + 1] = -1
+            else:
+                f_max -= 1
+            for diagonal in range(f_max, f_min - 1, -2):
+                below, above = forth[diagonal - 1], forth[diagonal + 1]
+                x = below + 1 if below >= above else above
+                start = x
+                y = x - diagonal
+                while x < x_high and y < y_high and a[x] == b[y]:
+                    x += 1
+                    y += 1
+                if x - start > _SNAKE:
+                    snake = True
+                forth[diagonal] = x
+                if odd and b_min <= diagonal <= b_max and back[diagonal] <= x:
+                    return self._paid(cost, _Cut(x, y, True, True))
+            if b_min > lowest:
+                b_min -= 1
+                back[b_min - 1] = beyond
+            else:
+                b_min += 1
+            if b_max < highest:
+                b_max += 1
+                back[b_max + 1] = beyond
+            else:
+                b_max -= 1
+            for diagonal in range(b_max, b_min - 1, -2):
+                below, above = back[diagonal - 1], back[diagonal + 1]
+                x = below if below < above else above - 1
+                start = x
+                y = x - diagonal
+                while x > x_low and y > y_low and a[x - 1] == b[y - 1]:
+                    x -= 1
+                    y -= 1
+                if start - x > _SNAKE:
+                    snake = True
+                back[diagonal] = x
+                if not odd and f_min <= diagonal <= f_max and x <= forth[diagonal]:
+                    return self._paid(cost, _Cut(x, y, True, True))
+            if exact:
+                continue
+            if snake and cost > _LIMIT_AT_LEAST:
+                ahead = self._far_ahead(x_low, x_high, y_low, y_high, range(f_max, f_min - 1, -2), forth_from, cost)
+                if ahead is not None:
+                    return self._paid(cost, _Cut(*ahead, True, False))
+                behind = self._far_behind(x_low, x_high, y_low, y_high, range(b_max, b_min - 1, -2), back_from, cost)
+                if behind is not None:
+                    return self._paid(cost, _Cut(*behind, False, True))
+            if cost >= self._limit:
+                furthest = max(
+                    (self._reached(d, x_high, y_high) for d in range(f_max, f_min - 1, -2)), key=itemgetter(0)
+                )
+                nearest = min(
+                    (self._reached_back(d, x_low, y_low) for d in range(b_max, b_min - 1, -2)), key=itemgetter(0)
+                )
+                if x_high + y_high - nearest[0] < furthest[0] - (x_low + y_low):
+                    return self._paid(cost, _Cut(furthest[1], furthest[0] - furthest[1], True, False))
+                return self._paid(cost, _Cut(nearest[1], nearest[0] - nearest[1], False, True))
+
+    def _paid(self, cost: int, cut: _Cut) -> _Cut:
+        self._budget.spend(cost * cost)
+        return cut
+
+    def _reached(self, diagonal: int, x_high: int, y_high: int) -> tuple[int, int]:
+        x = min(self._forth[diagonal], x_high)
+        y = x - diagonal
+        if y > y_high:
+            x, y = y_high + diagonal, y_high
+        return x + y, x
+
+    def _reached_back(self, diagonal: int, x_low: int, y_low: int) -> tuple[int, int]:
+        x = max(self._back[diagonal], x_low)
+        y = x - diagonal
+        if y < y_low:
+            x, y = y_low + diagonal, y_low
+        return x + y, x
+
+    def _far_ahead(
+        self, x_low: int, x_high: int, y_low: int, y_high: int, diagonals: range, start: int, cost: int
+    ) -> tuple[int, int] | None:
+        """The end of the snake that came furthest from the first corner, if one came far."""
+        best, found = 0, None
+        for diagonal in diagonals:
+            x = self._forth[diagonal]
+            y = x - diagonal
+            way = (x - x_low) + (y - y_low) - abs(diagonal - start)
+            if way <= _FAR * cost or way <= best:
+                continue
+            inside = x_low + _SNAKE <= x < x_high and y_low + _SNAKE <= y < y_high
+            if inside and self._a[x - _SNAKE : x] == self._b[y - _SNAKE : y]:
+                best, found = way, (x, y)
+        return found
+
+    def _far_behind(
+        self, x_low: int, x_high: int, y_low: int, y_high: int, diagonals: range, start: int, cost: int
+    ) -> tuple[int, int] | None:
+        """The same from the last corner."""
+        best, found = 0, None
+        for diagonal in diagonals:
+            x = self._back[diagonal]
+            y = x - diagonal
+            way = (x_high - x) + (y_high - y) - abs(diagonal - start)
+            if way <= _FAR * cost or way <= best:
+                continue
+            inside = x_low < x <= x_high - _SNAKE and y_low < y <= y_high - _SNAKE
+            if inside and self._a[x : x + _SNAKE] == self._b[y : y + _SNAKE]:
+                best, found = way, (x, y)
+        return found
