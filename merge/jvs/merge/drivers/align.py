@@ -1,0 +1,51 @@
+"""Sequences of things that have no names, on three sides: which of them are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from jvs.merge.lines.budget import Budget
+from jvs.merge.lines.histogram import Index, match
+
+
+class Chunk(NamedTuple):
+    """A stretch of three sequences, half open. same: all three hold equal things there."""
+
+    same: bool
+    base: tuple[int, int]
+    ours: tuple[int, int]
+    theirs: tuple[int, int]
+
+
+def chunks(base: Sequence[Hashable], ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> list[Chunk]:
+    """The three sequences as stretches that are the same everywhere, and what lies between, where some side changed."""
+    ours_of = dict(pairs(base, ours))
+    theirs_of = dict(pairs(base, theirs))
+    found: list[Chunk] = []
+    at = (0, 0, 0)
+    for here in sorted(ours_of.keys() & theirs_of.keys()):
+        place = (here, ours_of[here], theirs_of[here])
+        if place != at:
+            found.append(_chunk(False, at, place))
+        at = (here + 1, place[1] + 1, place[2] + 1)
+        found.append(_chunk(True, place, at))
+    end = (len(base), len(ours), len(theirs))
+    if at != end:
+        found.append(_chunk(False, at, end))
+    return found
+
+
+def pairs(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """The places of what is the same in both, by the histogram diff of the line merge; each side's increasing."""
+    numbers: dict[Hashable, int] = {}
+    a = [numbers.setdefault(one, len(numbers)) for one in old]
+    b = [numbers.setdefault(one, len(numbers)) for one in new]
+    a_changed, b_changed = match(a, b, Index(a), Budget.for_lines(len(a) + len(b)))
+    kept_a = [at for at, changed in enumerate(a_changed) if not changed]
+    kept_b = [at for at, changed in enumerate(b_changed) if not changed]
+    return list(zip(kept_a, kept_b, strict=True))
+
+
+def _chunk(same: bool, start: tuple[int, int, int], end: tuple[int, int, int]) -> Chunk:
+    return Chunk(same, (start[0], end[0]), (start[1], end[1]), (start[2], end[2]))
