@@ -6,8 +6,9 @@ from typing import Final
 
 from jvs.merge.content import Contents, Merged, Options
 from jvs.merge.drivers.giveup import GiveUp
-from jvs.merge.drivers.json_merge import JsonMerge, Piece, layout
+from jvs.merge.drivers.json_merge import JsonMerge, Piece
 from jvs.merge.drivers.json_text import Document, read_value
+from jvs.merge.drivers.weave import layout
 
 _SUFFIXES: Final = (b".json", b".geojson", b".webmanifest", b".topojson", b".avsc", b".har")
 _SPACE: Final = b" \t\r\n"

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from jvs.merge.content import Prefer, Region
 from jvs.merge.drivers.align import chunks
 from jvs.merge.drivers.json_text import Container, Member, Node, Value, pointer
-from jvs.merge.drivers.weave import weave
+from jvs.merge.drivers.weave import layout, weave
 
 ROOT: Final = "(root)"
 """What the pointer to the whole document is shown as; as a pointer it is empty."""
@@ -229,17 +229,6 @@ def assemble(brackets: str, slots: Sequence[Slot], sides: Sequence[Container | N
             outer = (_unless_end(source, members, -1, "post") for source, members in zip(sources, full, strict=True))
             texts.append(layout(*outer) or "")
     return "".join([*texts, closing])
-
-
-def layout(base: str | None, ours: str | None, theirs: str | None) -> str | None:
-    """How something that means nothing is written; None on a side that does not have it."""
-    if ours is None or theirs is None:
-        return ours if theirs is None else theirs
-    if ours == base:
-        return theirs
-    if theirs == base:
-        return ours
-    return min(ours, theirs, key=lambda text: (len(text), text))
 
 
 def _unless_end(source: Member | None, members: list[Member] | None, end: int, what: str) -> str | None:

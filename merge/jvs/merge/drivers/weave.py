@@ -1,4 +1,4 @@
-"""Putting the keys of three versions of something ordered into one order: members, elements, rows, cells."""
+"""What structured drivers share: one order for the keys of three sides, and one way to write what means nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+TextT = TypeVar("TextT", str, bytes)
 
 
 class Woven(NamedTuple, Generic[K]):
@@ -75,3 +76,14 @@ def _runs(side: Sequence[K], shared: Collection[K], kept: Collection[K]) -> dict
 def _is_sorted(keys: Sequence[K], rank: Callable[[K], Any]) -> bool:
     ranks = [rank(key) for key in keys]
     return all(one <= two for one, two in pairwise(ranks))
+
+
+def layout(base: TextT | None, ours: TextT | None, theirs: TextT | None) -> TextT | None:
+    """How something that means nothing is written; None on a side that does not have it."""
+    if ours is None or theirs is None:
+        return ours if theirs is None else theirs
+    if ours == base:
+        return theirs
+    if theirs == base:
+        return ours
+    return min(ours, theirs, key=lambda text: (len(text), text))
