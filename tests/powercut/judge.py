@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tests.blackbox.session import Died, Session
 from tests.powercut.disks import Recording, mounted
 from tests.powercut.log import Cut, Log, Replay
-from tests.powercut.workload import Oracle, Span, snapshots, state_of, store_on, tree_of
+from tests.powercut.workload import Oracle, Span, State, snapshots, state_of, store_on, tree_of
 
 NO_STORE: Final = ("no-store", "not-a-store")
 MINE: Final = "after"
@@ -99,7 +99,7 @@ def inspect(session: Session, store: Path, lanes: Sequence[Reached]) -> None:
     for lane in lanes:
         found = {name: log for name, log in state.items() if name in lane.oracle.names()}
         allowed = lane.oracle.states[lane.done : lane.begun + 1]
-        assert found in allowed, f"{lane.done} steps were acknowledged, and the labels are {found}, not {allowed}"
+        assert found in allowed, f"{lane.done} steps acknowledged; {_difference(found, allowed[0])}"
     check_sound(session, store)
     trees = {ca_id: tree for lane in lanes for ca_id, tree in lane.oracle.trees.items()}
     for ca_id in sorted(snapshots(state)):
@@ -107,8 +107,14 @@ def inspect(session: Session, store: Path, lanes: Sequence[Reached]) -> None:
     session("--store", store, "fs", "push", "d", "--label", MINE).ok()
     left = state_of(session, store, known)
     assert len(left.pop(MINE)) == 1
-    assert left == state, f"after a push to another label the others are {left}, not {state}"
+    assert left == state, f"after a push to another label: {_difference(left, state)}"
     check_sound(session, store)
+
+
+def _difference(found: State, wanted: State) -> str:
+    names = sorted(found.keys() | wanted.keys())
+    different = [name for name in names if found.get(name) != wanted.get(name)]
+    return "; ".join(f"{name} is {found.get(name)}, not {wanted.get(name)}" for name in different)
 
 
 def check_sound(session: Session, store: Path) -> None:

@@ -149,7 +149,7 @@ def foretell(runner: Runner, steps: Sequence[Step]) -> Oracle:
     trees: dict[str, Tree] = {}
     for step in steps:
         carry_out(runner, step, store)
-        state = state_of(runner, store, states[-1])
+        state = state_of(runner, store, set().union(*states))
         states.append(state)
         for ca_id in snapshots(state) - trees.keys():
             pushed = step.words[:2] == ("fs", "push")
@@ -187,7 +187,7 @@ def state_of(runner: Runner, store: Path, known: Iterable[str]) -> State:
         done = runner("--store", store, "fs", "log", name, "--json")
         if done.status == 0:
             state[name] = [
-                [entry[key] for key in ("generation", "op", "from", "to", "message", "tags")]
+                [entry[key] for key in ("generation", "op", "from", "to", "message", "tags", "dropped")]
                 for entry in done.value["log"]
             ]
         elif (details := done.value["error"]["details"])["deleted"] or details["renamed_to"]:
@@ -196,9 +196,9 @@ def state_of(runner: Runner, store: Path, known: Iterable[str]) -> State:
 
 
 def snapshots(state: State) -> set[str]:
-    """The ids of all snapshots that a state names."""
+    """The ids of all snapshots that a state leads to."""
     entries = [entry for log in state.values() if isinstance(log, list) for entry in log]
-    return {ca_id for entry in entries for ca_id in entry[2:4] if ca_id is not None}
+    return {to for *_, to, _message, _tags, dropped in entries if to is not None and not dropped}
 
 
 def tree_of(runner: Runner, store: Path, ca_id: str) -> Tree:
