@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.models.checker import explore
+from tests.models.checker import explore, outcome
 from tests.models.processes import Collector, Deleter, LongPusher, Pusher, Reader, Replacer, Rooter, Store
 from tests.models.world import CHAIN, DEAD, DONE, FORK, LAID, RULES, SHARED, START, VOUCHED, State
 
@@ -88,7 +88,7 @@ LOSES = {
 @pytest.mark.parametrize("name", SAFE)
 def test_safe(name: str) -> None:
     """Nothing reachable is ever missing, the index is closed, a pinned reader misses nothing."""
-    result = explore(SAFE[name], limit=400_000)
+    result = outcome(SAFE[name])
     assert result.safe, result.show()
 
 
@@ -109,15 +109,15 @@ def test_every_rule_is_shown_necessary() -> None:
 def test_without_a_rule_something_is_lost(rule: str) -> None:
     """With all rules the story ends well; without this one it does not."""
     told = replace(LOSES[rule], losses=True)
-    assert explore(told, limit=400_000).safe
-    result = explore(told.dropping(rule), limit=400_000)
+    assert outcome(told).safe
+    result = outcome(told.dropping(rule))
     assert result.problem is not None, f"nothing is lost without {rule!r} in {result.states} states"
     assert result.trace
 
 
 def test_an_uncondemn_transaction_need_not_find_its_names() -> None:
     """The last transaction looks its root and children up anyway: the check only saves work."""
-    result = explore(SAFE["two collectors, one may die"].dropping("still present"), limit=400_000)
+    result = outcome(SAFE["two collectors, one may die"].dropping("still present"))
     assert result.safe, result.show()
 
 
@@ -136,7 +136,7 @@ def test_everybody_can_finish_and_garbage_goes(name: str) -> None:
     Collectors go on for ever; a deleter or replacer that has not begun may have nothing to do.
     """
     model = ENDING[name]
-    result = explore(model, limit=400_000, keep=True)
+    result = explore(model, keep=True)
     assert result.safe, result.show()
 
     def clean(state: State) -> bool:

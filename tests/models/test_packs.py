@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.checker import explore
+from tests.models.checker import explore, outcome
 from tests.models.packs import DONE, RULES, Janitor, Packs, Pusher, Reader, Repacker, State, Sweeper
 
 A, B = Pusher("A"), Pusher("B")
@@ -46,7 +46,7 @@ BOTH_LOSE = {
 @pytest.mark.parametrize("name", SAFE)
 def test_safe(name: str) -> None:
     """What the index says is so, nobody takes x for lost."""
-    result = explore(SAFE[name], limit=400_000)
+    result = outcome(SAFE[name])
     assert result.safe, result.show()
 
 
@@ -67,8 +67,8 @@ def test_every_rule_is_looked_at() -> None:
 def test_without_a_rule_something_is_lost(rule: str) -> None:
     """With all rules the story ends well; without this one it does not."""
     model = LOSES[rule]
-    assert explore(model, limit=400_000).safe
-    result = explore(model.dropping(rule), limit=400_000)
+    assert outcome(model).safe
+    result = outcome(model.dropping(rule))
     assert result.problem is not None, f"nothing is lost without {rule!r} in {result.states} states"
 
 
@@ -77,9 +77,9 @@ def test_one_defence_is_enough_and_none_is_not(pair: tuple[str, str]) -> None:
     """Both are kept: each costs one look, and the second finds what goes wrong with the first."""
     model = BOTH_LOSE[pair]
     for rule in pair:
-        result = explore(model.dropping(rule), limit=400_000)
+        result = outcome(model.dropping(rule))
         assert result.safe, result.show()
-    result = explore(model.dropping(*pair), limit=400_000)
+    result = outcome(model.dropping(*pair))
     assert result.problem is not None
 
 

@@ -48,7 +48,7 @@ class Tree:
     """
 
     names: str
-    below: dict[str, str]
+    below: dict[str, str] = field(hash=False)
     layout: int | None = None
     versions: tuple[int, ...] = (0,)
     kids: tuple[int, ...] = field(init=False)
