@@ -219,6 +219,9 @@ class Backend(Protocol):
     def list(self, kind: Kind) -> Iterator[ObjectInfo]:
         """Every object of a kind in key order; what is published meanwhile may or may not be seen."""
 
+    def keys(self, kind: Kind) -> Iterator[Digest]:
+        """The key of every object of a kind in order, fast: for counting and comparing, nothing is verified."""
+
     def writer(self) -> ObjectWriter:
         """A new writer; any number at once, in any number of processes."""
 

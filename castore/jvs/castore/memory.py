@@ -225,6 +225,9 @@ class MemoryStore:
             if name[0] == kind:
                 yield ObjectInfo(kind, name[1:], held.stored.size, len(held.stored.data), held.height)
 
+    def keys(self, kind: Kind) -> Iterator[Digest]:
+        return (info.key for info in self.list(kind))
+
     def writer(self) -> _MemoryWriter:
         return _MemoryWriter(self)
 

@@ -126,6 +126,11 @@ class PackReader:
             raise _damaged(kind, key, pack, offset, "its bytes fail their checksum")
         return Stored(_CODECS[record.codec], record.size, data)
 
+    def forget(self, pack: bytes) -> None:
+        """Close a pack that is gone, so that its space is free."""
+        with self._lock:
+            self._files.pop(pack, None)  # closed when nobody reads it any more
+
     def close(self) -> None:
         """Close every pack."""
         with self._lock:
@@ -137,6 +142,15 @@ class PackReader:
 def pack_path(directory: str, pack: bytes) -> str:
     """The file of a pack."""
     return os.path.join(directory, pack.hex() + ".pack")
+
+
+def pack_of(name: str) -> bytes | None:
+    """The pack whose file has that name, or None when it is no pack's."""
+    try:
+        pack = bytes.fromhex(name.removesuffix(".pack"))
+    except ValueError:
+        return None
+    return pack if len(pack) == ID_SIZE and name == pack.hex() + ".pack" else None
 
 
 def _damaged(kind: Kind, key: Digest, pack: bytes, offset: int, reason: str) -> IntegrityError:

@@ -22,7 +22,7 @@ from jvs.castore.local.descriptors import sync_data, sync_directory
 from jvs.castore.local.failures import os_error
 from jvs.castore.local.journal import EMPTY_HEAD, JournalHead, sound_frames, verified
 from jvs.castore.local.making import check_version
-from jvs.castore.local.pack import ID_SIZE, SEAL_AT, PackReader
+from jvs.castore.local.pack import SEAL_AT, PackReader, pack_of
 from jvs.castore.local.scan import scan_pack
 from jvs.castore.local.tables import PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
@@ -139,7 +139,7 @@ def _scan(directory: str) -> tuple[dict[bytes, list[_Copy]], dict[bytes, PackRow
     found: dict[bytes, list[_Copy]] = {}
     rows: dict[bytes, PackRow] = {}
     for name in sorted(os.listdir(directory)):
-        pack = _pack_of(name)
+        pack = pack_of(name)
         if pack is None:
             continue
         with open(os.path.join(directory, name), "rb", buffering=0) as file:
@@ -151,14 +151,6 @@ def _scan(directory: str) -> tuple[dict[bytes, list[_Copy]], dict[bytes, PackRow
             copy = _Copy(Place(pack, offset), record.seq, record.codec, record.size, record.stored)
             found.setdefault(bytes((record.kind,)) + record.key, []).append(copy)
     return found, rows
-
-
-def _pack_of(name: str) -> bytes | None:
-    try:
-        pack = bytes.fromhex(name.removesuffix(".pack"))
-    except ValueError:
-        return None
-    return pack if len(pack) == ID_SIZE and name == pack.hex() + ".pack" else None
 
 
 class _Copy(NamedTuple):

@@ -38,11 +38,11 @@ def scan_pack(fd: int, pack: bytes) -> tuple[list[Found], bool]:
             at += HEADER + record.stored
         else:
             regular = False
-            at = _next_magic(fd, at + 1, size)
+            at = next_magic(fd, at + 1, size)
     return found, regular
 
 
-def _next_magic(fd: int, at: int, size: int) -> int:
+def next_magic(fd: int, at: int, size: int) -> int:
     """Where the next thing that looks like a record begins, at `at` or later; `size` when nothing does."""
     while at < size:
         window = os.pread(fd, _WINDOW, at)

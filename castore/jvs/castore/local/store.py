@@ -21,6 +21,7 @@ from jvs.castore.local.journal import JournalFile, transactions_in, verified
 from jvs.castore.local.locks import FileLocks
 from jvs.castore.local.making import check_filesystem, check_version, make_store
 from jvs.castore.local.pack import PackReader
+from jvs.castore.local.tables import ObjectRow
 from jvs.castore.local.txn import LocalReadTxn, LocalWriteTxn
 from jvs.castore.local.writer import LocalWriter
 from jvs.castore.settings import StoreSettings
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 _PLATFORMS: Final = ("linux", "darwin")
 _LIST_BATCH: Final = 4096
+_KEYS_BATCH: Final = 65_536
 _DELETE_BATCH: Final = 256
 
 
@@ -250,12 +252,17 @@ class LocalStore:
         """See `backend.Backend`."""
         name = object_name(kind, key)
         failed: JvsError | None = None
-        for _ in range(2):  # an object may have moved to another pack between the two look-ups
+        last: bytes | None = None
+        while True:
             with self.read() as txn:
-                row = txn.object_row(name)
-            if row is None:
-                failed = None
-                continue
+                value = txn.object_value(name)
+            if value is None:
+                break
+            if value == last:
+                assert failed is not None
+                raise failed
+            # An object may have moved to another pack since it was looked up: as long as it does, look again.
+            last, row = value, ObjectRow(value)
             try:
                 return self._packs.read(kind, key, row.pack, row.offset, row.stored)
             except IntegrityError as exc:
@@ -270,7 +277,7 @@ class LocalStore:
                 )
             except OSError as exc:
                 raise os_error(exc, f"reading pack {row.pack.hex()}") from exc
-        raise failed or MissingObjectError(
+        raise MissingObjectError(
             f"{kind.name.lower()} {key.hex()} is not in the store", kind=kind.name.lower(), digest=key.hex()
         )
 
@@ -298,6 +305,17 @@ class LocalStore:
                 return
             after = batch[-1].key
 
+    def keys(self, kind: Kind) -> Iterator[Digest]:
+        """See `backend.Backend`."""
+        after: Digest | None = None
+        while True:
+            with self.read() as txn:
+                batch = list(islice(txn.object_keys(kind, after), _KEYS_BATCH))
+            yield from batch
+            if len(batch) < _KEYS_BATCH:
+                return
+            after = batch[-1]
+
     def writer(self) -> LocalWriter:
         """See `backend.Backend`."""
         self.check_usable(writing=True)
@@ -310,6 +328,10 @@ class LocalStore:
             with self.write() as txn:
                 removed += sum(txn.remove(name) for name in batch)
         return removed
+
+    def forget_pack(self, pack: bytes) -> None:
+        """A pack was dropped: keep it open no longer."""
+        self._packs.forget(pack)
 
     def flush(self) -> None:
         """See `backend.Backend`: publish returns only when everything is durable."""

@@ -148,8 +148,26 @@ class LocalReadTxn:
 
     def object_row(self, name: bytes) -> ObjectRow | None:
         """The index row of an object."""
-        value = self._row(OBJECT_PREFIX + name)
+        value = self.object_value(name)
         return None if value is None else ObjectRow(value)
+
+    def object_value(self, name: bytes) -> bytes | None:
+        """The index value of an object."""
+        return self._row(OBJECT_PREFIX + name)
+
+    def object_keys(self, kind: Kind, after: Digest | None = None) -> Iterator[Digest]:
+        """Keys of a kind in order, those above `after`; the rows are not looked at."""
+        prefix = OBJECT_PREFIX + bytes((kind,))
+        skip, end = len(prefix), OBJECT_PREFIX + bytes((kind + 1,))
+        try:
+            cursor = self._txn.cursor()
+            if cursor.set_range(prefix if after is None else prefix + after + b"\0"):
+                for key in cursor.iternext(keys=True, values=False):
+                    if key >= end:
+                        return
+                    yield key[skip:]
+        except lmdb.Error as exc:
+            raise lmdb_error(exc) from exc
 
     def objects(self, kind: Kind, after: Digest | None = None) -> Iterator[tuple[Digest, ObjectRow]]:
         """Index rows of a kind in key order, those above `after`."""
@@ -162,6 +180,11 @@ class LocalReadTxn:
         """The row of a pack."""
         value = self.get(PACKS, pack)
         return None if value is None else PackRow.decode(value)
+
+    def packs(self) -> Iterator[tuple[bytes, PackRow]]:
+        """Every pack and its row."""
+        for pack, value in self.scan(PACKS):
+            yield pack, PackRow.decode(value)
 
     # -- journal
 
@@ -275,6 +298,18 @@ class LocalWriteTxn(LocalReadTxn):
         self.marks.removed(name, row.height)
         return self.delete(OBJECTS, name)
 
+    def move_object(self, name: bytes, old: Place, new: Place) -> bool:
+        """Let an object lie at `new` if it still lies at `old`; whether it did."""
+        row = self.object_row(name)
+        if row is None or Place(row.pack, row.offset) != old:
+            return False
+        length = record_length(row.stored)
+        self._account(old.pack, -length)
+        self._account(new.pack, length)
+        value = ObjectRow.FORMAT.pack(*new, row.stored, row.size, row.codec, row.height, row.seq)
+        self.put(OBJECTS, name, value)
+        return True
+
     def _account(self, pack: bytes, live: int) -> None:
         row = self._packs.get(pack) or self.pack_row(pack)
         if row is None or row.state == PackRow.DROPPED:
@@ -287,6 +322,20 @@ class LocalWriteTxn(LocalReadTxn):
         self._account(pack, 0)
         row = self._packs[pack]
         row.state, row.committed_end = state, committed_end
+
+    def drop_pack(self, pack: bytes) -> bool:
+        """Note that a pack nothing lies in is about to go; whether nothing does. The caller holds its lock."""
+        row = self._packs.get(pack) or self.pack_row(pack)
+        if row is None or row.live_bytes:
+            return False
+        row.state = PackRow.DROPPED
+        self._packs[pack] = row
+        return True
+
+    def forget_pack(self, pack: bytes) -> None:
+        """Remove the row of a dropped pack whose file is gone."""
+        self.delete(PACKS, pack)
+        self.delete(OPEN_PACKS, pack)
 
     def add_pack(self, pack: bytes, row: PackRow) -> None:
         """Register a pack that exists."""

@@ -14,7 +14,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.local import env
 from jvs.castore.local.pack import PACK_HEADER, pack_header, pack_path, record_length
 from jvs.castore.local.store import LocalStore
-from jvs.castore.local.tables import PACKS, PackRow
+from jvs.castore.local.tables import PackRow
 from jvs.castore.local.txn import LocalReadTxn
 from jvs.errors import IntegrityError
 
@@ -64,7 +64,7 @@ def _verify_index(store: LocalStore) -> Iterator[Finding]:
 
 def _verify_packs(store: LocalStore) -> Iterator[Finding]:
     with store.read() as txn:
-        rows = {pack: PackRow.decode(value) for pack, value in txn.scan(PACKS)}
+        rows = dict(txn.packs())
         live = _live_bytes(txn)
     for pack, row in rows.items():
         path = pack_path("packs", pack)
@@ -72,7 +72,9 @@ def _verify_packs(store: LocalStore) -> Iterator[Finding]:
             with open(os.path.join(store.path, path), "rb") as file:
                 head, size = file.read(PACK_HEADER), os.fstat(file.fileno()).st_size
         except OSError as exc:
-            if row.state != PackRow.DROPPED:
+            with store.read() as txn:
+                now = txn.pack_row(pack)  # a collector may have dropped it meanwhile
+            if now is not None and now.state != PackRow.DROPPED:
                 yield Finding("pack", None, path, f"cannot be read: {exc.strerror}")
             continue
         if size < row.committed_end:

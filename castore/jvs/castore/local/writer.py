@@ -31,6 +31,9 @@ _SYNC_EVERY: Final = 16 << 20
 """Bytes written before the background thread syncs them, so that a publish finds little left to wait for."""
 
 
+_MOVE_BATCH: Final = 256
+
+
 class _Pack:
     """A pack held by this writer (by the flock on it) and appended to by nobody else."""
 
@@ -223,10 +226,12 @@ class LocalWriter:
 
     def _make(self) -> _Pack:
         """A new pack, locked; the background makes its directory entry durable and registers it."""
-        pack = os.urandom(ID_SIZE)
-        file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        if not file.lock(wait=False) or os.fstat(file.fd).st_nlink != 1:
-            raise StoreError("a new pack was taken by somebody else")
+        while True:
+            pack = os.urandom(ID_SIZE)
+            file = Descriptor(pack_path(self._store.packs_path, pack), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            if file.lock(wait=False) and os.fstat(file.fd).st_nlink == 1:
+                break
+            file.close()  # a collector took it for a stray before it was locked
         made = _Pack(pack, file, 0, registered=False)
 
         def register() -> None:
@@ -248,11 +253,15 @@ class LocalWriter:
         except (OSError, JvsError) as exc:
             raise self._fail(exc) from exc
         result = self._queue.publish(self._recording, then)
+        self._let_go()
+        return result
+
+    def _let_go(self) -> None:
+        """Close the packs that are full and recorded."""
         for pack in self._held:
             if pack.full and not pack.due():
                 pack.file.close()
         self._held = [pack for pack in self._held if pack.due() or pack is self._pack]
-        return result
 
     def _make_durable(self) -> None:
         if self._pack is not None:
@@ -275,6 +284,34 @@ class LocalWriter:
         for pack in due:
             pack.recorded_end = pack.end
             pack.recorded_full = pack.full
+
+    # -- moving what is published (for the collector)
+
+    def copy(self, raw: bytes) -> Place:
+        """Append a whole record as it is; where it lies now. Nothing refers to it before `move`."""
+        self._check()
+        try:
+            pack = self._current()
+            place = Place(pack.id, pack.end)
+            self._append(pack, raw)
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
+        return place
+
+    def move(self, moves: Sequence[tuple[bytes, Place, Place]]) -> int:
+        """Make the copies durable, and let the index say so of each (name, old place, new place) of which it still
+        says the old place; how many."""
+        self._check()
+        try:
+            self._make_durable()
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
+        moved = 0
+        for start in range(0, len(moves), _MOVE_BATCH):
+            with self._recording() as txn:
+                moved += sum(txn.move_object(*move) for move in moves[start : start + _MOVE_BATCH])
+        self._let_go()
+        return moved
 
     # -- failing and ending
 

@@ -1,0 +1,202 @@
+"""Giving space back: packs in which nothing lies are dropped, packs that are mostly dead are rewritten (DESIGN 6).
+
+A pack is dropped by the transaction that finds nothing in it, under its lock, and only then unlinked; its row goes
+last. A rewritten object keeps its record byte for byte; the index moves to the copy only where it still says the old
+place, so a sweep, a push or another collector may do what they like meanwhile. Readers look an object up again when
+its pack is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from jvs.castore.backend import Kind, object_name
+from jvs.castore.gc.collection import Limits
+from jvs.castore.gc.mark import Step
+from jvs.castore.local.descriptors import Descriptor
+from jvs.castore.local.failures import os_error
+from jvs.castore.local.pack import (
+    HEADER,
+    PACK_HEADER,
+    SEAL_AT,
+    Record,
+    data_is_sound,
+    decode_header,
+    pack_of,
+    pack_path,
+)
+from jvs.castore.local.scan import next_magic
+from jvs.castore.local.tables import PackRow
+from jvs.castore.local.txn import Place
+from jvs.errors import NoSpaceError
+
+if TYPE_CHECKING:
+    from jvs.castore.local.store import LocalStore
+    from jvs.castore.local.writer import LocalWriter
+
+_SMALL: Final = SEAL_AT // 2
+"""A sealed pack below this size is put together with others."""
+_AT_ONCE: Final = 8
+"""Packs that are copied before the copies are made durable."""
+_MARGIN: Final = 4 << 20
+"""Bytes a rewrite leaves free beside the copies."""
+_BATCH: Final = 1024
+_KINDS: Final = frozenset(Kind)
+
+
+class Reclaimed(NamedTuple):
+    """What became of the packs. bytes: of the files. no_room: packs that were not rewritten for want of free space."""
+
+    dropped: int = 0
+    freed: int = 0
+    rewritten: int = 0
+    copied: int = 0
+    no_room: int = 0
+
+    def plus(self, other: Reclaimed) -> Reclaimed:
+        """Both together."""
+        return Reclaimed(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def reclaim(store: LocalStore, limits: Limits, step: Step) -> Reclaimed:
+    """Drop the packs in which nothing lies, rewrite those that are mostly dead or sealed and small, drop these too.
+
+    A pack that somebody writes to is left alone. Raises OSError's JvsErrors, but not NoSpaceError: what cannot be
+    rewritten for want of space is counted.
+    """
+    total = _drop_empty(store)
+    waiting = victims(store)
+    with store.writer() as writer:
+        while waiting and not limits.reached(total.freed):
+            batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            need = sum(live for _, live in batch)
+            if _free_space(store) < need + _MARGIN:
+                total = total.plus(Reclaimed(no_room=len(batch)))
+                continue
+            try:
+                total = total.plus(_rewrite(store, writer, [pack for pack, _ in batch], step))
+            except NoSpaceError:
+                total = total.plus(Reclaimed(no_room=len(batch) + len(waiting)))
+                break
+    return total
+
+
+def victims(store: LocalStore) -> list[tuple[bytes, int]]:
+    """The packs that would be rewritten, and the bytes that live in each; those with the fewest first."""
+    with store.read() as txn:
+        rows = [(pack, row) for pack, row in txn.packs() if row.state != PackRow.DROPPED and row.live_bytes]
+    chosen = {pack: row.live_bytes for pack, row in rows if 2 * row.live_bytes < row.committed_end - PACK_HEADER}
+    small = [(pack, row) for pack, row in rows if row.state == PackRow.SEALED and row.committed_end < _SMALL]
+    if len(small) > 1:
+        chosen.update((pack, row.live_bytes) for pack, row in small)
+    return sorted(chosen.items(), key=lambda item: item[1])
+
+
+def _free_space(store: LocalStore) -> int:
+    status = os.statvfs(store.packs_path)
+    return status.f_bavail * status.f_frsize
+
+
+# -- dropping
+
+
+def _drop_empty(store: LocalStore) -> Reclaimed:
+    """Drop what is empty, finish what was dropped, remove files that no row names."""
+    with store.read() as txn:
+        rows = dict(txn.packs())
+    names = [pack for name in os.listdir(store.packs_path) if (pack := pack_of(name)) is not None]
+    stray = [pack for pack in names if pack not in rows]
+    total = Reclaimed()
+    for pack in [*stray, *(pack for pack, row in rows.items() if not row.live_bytes)]:
+        try:
+            file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
+        except FileNotFoundError:
+            if pack in rows and rows[pack].state == PackRow.DROPPED:
+                with store.write() as txn:
+                    txn.forget_pack(pack)
+            continue
+        except OSError as exc:
+            raise os_error(exc, f"opening pack {pack.hex()}") from exc
+        try:
+            if file.lock(wait=False):
+                total = total.plus(_drop(store, pack, file))
+        finally:
+            file.close()
+    return total
+
+
+def _drop(store: LocalStore, pack: bytes, file: Descriptor) -> Reclaimed:
+    """Drop a pack whose lock is held, if nothing lies in it."""
+    with store.write() as txn:
+        if txn.pack_row(pack) is not None and not txn.drop_pack(pack):
+            return Reclaimed()
+    status = os.fstat(file.fd)
+    if not status.st_nlink:
+        return Reclaimed()
+    os.unlink(pack_path(store.packs_path, pack))
+    # The row goes when the file is gone for good: a file that a power cut brings back without one is a stray.
+    with store.write() as txn:
+        txn.forget_pack(pack)
+    store.forget_pack(pack)
+    return Reclaimed(dropped=1, freed=status.st_size)
+
+
+# -- rewriting
+
+
+def _rewrite(store: LocalStore, writer: LocalWriter, packs: list[bytes], step: Step) -> Reclaimed:
+    """Copy what lives in these packs, move the index to the copies, drop the packs."""
+    held: list[tuple[bytes, Descriptor]] = []
+    try:
+        moves: list[tuple[bytes, Place, Place]] = []
+        copied = 0
+        for pack in packs:
+            file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
+            held.append((pack, file))
+            if not file.lock(wait=False):
+                continue
+            for name, offset, raw in _live_records(store, pack, file):
+                moves.append((name, Place(pack, offset), writer.copy(raw)))
+                copied += len(raw)
+            step(len(moves))
+        writer.move(moves)
+        total = Reclaimed(copied=copied)
+        for pack, file in held:
+            done = _drop(store, pack, file)
+            total = total.plus(done._replace(rewritten=done.dropped, dropped=0))
+        return total
+    except OSError as exc:
+        raise os_error(exc, "rewriting a pack") from exc
+    finally:
+        for _, file in held:
+            file.close()
+
+
+def _live_records(store: LocalStore, pack: bytes, file: Descriptor) -> Iterator[tuple[bytes, int, bytes]]:
+    """(name, offset, whole record) of every sound record that the index points to. What is not sound stays where it is,
+    for verify to report."""
+    headers = _headers(file.fd, os.fstat(file.fd).st_size)
+    while batch := list(islice(headers, _BATCH)):
+        with store.read() as txn:
+            rows = [txn.object_row(object_name(Kind(record.kind), record.key)) for _, record in batch]
+        for (offset, record), row in zip(batch, rows, strict=True):
+            if row is None or (row.pack, row.offset) != (pack, offset):
+                continue
+            raw = os.pread(file.fd, HEADER + record.stored, offset)
+            if data_is_sound(record, raw[HEADER:]):
+                yield object_name(Kind(record.kind), record.key), offset, raw
+
+
+def _headers(fd: int, size: int) -> Iterator[tuple[int, Record]]:
+    """Where each record of a pack begins, and its header; their data is not read."""
+    at = PACK_HEADER
+    while at < size:
+        record = decode_header(os.pread(fd, HEADER, at))
+        if record is not None and record.kind in _KINDS:
+            yield at, record
+            at += HEADER + record.stored
+        else:
+            at = next_magic(fd, at + 1, size)
