@@ -39,7 +39,7 @@ class Process:
 
 def again(world: World) -> World:
     """The same state, to be changed in another way."""
-    return World(world.freeze(), world.tree, world.without)
+    return World(world.freeze(), world.tree, world.without, world.lost)
 
 
 def first(mask: int, world: World) -> int:
@@ -144,7 +144,10 @@ class Pusher(Walker):
             base, part = map(world.tree.mask, self.vouches)
             unchanged = world.version + 1 == proc[5] or not world.keeps("voucher is current")
             vouched = part if unchanged and not any(world.relied_on(base)) else 0
+        before = world.index
         absent, condemned = world.publish(proc[2], self.version, vouched)
+        if world.keeps("all tops told"):
+            world.tell(world.tops(world.index & ~before))
         if not absent and not condemned:
             absent, condemned = world.root(root)
         if absent:
@@ -391,7 +394,7 @@ class Collector(Process):
             if bit & world.index:
                 marked |= bit
                 todo |= world.children(bit) & ~marked
-            elif bit & world.tree.closure(world.labels | world.pins(), world.version):
+            elif bit & world.tree.closure(world.labels | world.pins(), world.version) & ~world.lost:
                 raise Broken(f"{self.label} cannot read {world.tree.show(bit)}, which is reachable")
             if fine:
                 break
@@ -448,6 +451,7 @@ class Store:
     present    what lies in the store at the start (nothing refers to it but `labels`)
     fine       marks, walks and candidate lists are read one object at a time
     losses     only what is lost counts as a problem, not a broken invariant (for shorter stories)
+    damaged    an object that is missing at the start although a label needs it, until a push has ended
     """
 
     tree: Tree
@@ -457,6 +461,7 @@ class Store:
     without: frozenset[str] = frozenset()
     fine: bool = False
     losses: bool = False
+    damaged: str = ""
 
     def initial(self) -> Iterator[State]:
         """One start for each of `present`."""
@@ -470,14 +475,25 @@ class Store:
             proc = state[4][number]
             if proc in (DEAD, DONE):
                 continue
-            yield from process.steps(World(state, self.tree, self.without), number, self.fine)
+            yield from process.steps(self.world(state), number, self.fine)
             if process.crashes:
-                yield process.end(World(state, self.tree, self.without), number, "crash", DEAD)
+                yield process.end(self.world(state), number, "crash", DEAD)
+
+    def world(self, state: State) -> World:
+        """A state that can be changed."""
+        lost = 0
+        if self.damaged and not any(
+            proc == DONE and isinstance(process, Pusher) for process, proc in zip(self.processes, state[4], strict=True)
+        ):
+            lost = self.tree.closure(self.tree.mask(self.damaged), state[1])
+        return World(state, self.tree, self.without, lost)
 
     def problem(self, state: State) -> str | None:
         """See `World.problem` and `Process.problem`."""
-        world = World(state, self.tree, self.without)
-        if problem := world.problem(losses=self.losses):
+        world = self.world(state)
+        # What got a new child below it is uncondemned between a flip and its drain, and the child is not.
+        strict = self.tree.layout is None and not self.damaged
+        if problem := world.problem(losses=self.losses, strict=strict):
             return problem
         for number, process in enumerate(self.processes):
             if problem := process.problem(world, state[4][number]):

@@ -30,6 +30,7 @@ SAFE = {
     "undelete, and a long reader": Store(CHAIN, (READER, UNDELETE, GC, DELETER), ("cPR",), "R"),
     "a long reader, two collectors": Store(CHAIN, (READER, MORTAL, GC, DELETER), ("cPR",), "R"),
     "two snapshots that share": Store(SHARED, (A, Pusher("B", root="S"), GC, Deleter("del", times=2)), ("cP", "cPS")),
+    "a push brings back what damage took": Store(CHAIN, (A, MORTAL, GC), ("cR", "R"), "R", damaged="P"),
     "a layout replaced": Store(LAID, (TO_P, RELAY, GC, DELETER), ("", "clP", "cdlP")),
     "a layout replaced, two collectors": Store(LAID, (RELAY, MORTAL, GC, DELETER), ("clP",), "P"),
     "two who replace": Store(LAID, (Replacer("relay", version=2), Replacer("purge", purges=True), GC), ("clP",), "P"),
@@ -37,6 +38,8 @@ SAFE = {
 }
 
 LONG_FORMS = {
+    "a layout replaced, one step at a time": Store(LAID, (TO_P, RELAY, MORTAL, GC, DELETER), ("clP",), fine=True),
+    "both collectors may die": Store(CHAIN, (A, MORTAL, Collector("gc2", crashes=True), GC, DELETER), ("cPR",), "R"),
     "a base page that vouches, two collectors": Store(
         VOUCHED, (BY_VOUCHER, RELAY, MORTAL, GC, DELETER), ("cdlP",), "P"
     ),
@@ -75,6 +78,7 @@ LOSES = {
     "take-over drains": Store(CHAIN, (A, MORTAL, GC), ("cPR",)),
     "tops pinned": Store(FORK, (LONG, GC)),
     "tops told": Store(FORK, (LONG, GC)),
+    "all tops told": Store(CHAIN, (A, GC), ("cR",), "R", damaged="P"),
     "tops covered only": Store(FORK, (LONG, GC)),
     "pin until move": Store(FORK, (LONG, GC)),
     "reader pins": Store(CHAIN, (READER, GC, DELETER), ("cPR",), "R"),

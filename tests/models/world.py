@@ -28,7 +28,8 @@ RULES = {
     "every set": "un-condemning takes the name out of every flipped set",
     "take-over drains": "whoever finishes a dead collector's flipped set first drains its list",
     "tops pinned": "a push of several transactions keeps its tops in its pin",
-    "tops told": "a publish tells its tops to every collector that is marking",
+    "tops told": "a publish of such a push tells its tops to every collector that is marking",
+    "all tops told": "a push of one transaction tells its tops too, not its root alone",
     "pin until move": "the pin of a push goes in the transaction of the move, not before",
     "tops covered only": "a publish removes from the pin only tops that lie directly below what it inserted",
     "reader pins": "a long reader pins what it reads",
@@ -118,12 +119,14 @@ State = tuple[int, int, int, tuple[Record, ...], tuple[Proc, ...]]
 class World:
     """A state that can be changed: one step makes one, changes it, and freezes it."""
 
-    __slots__ = ("index", "labels", "procs", "records", "tree", "version", "without")
+    __slots__ = ("index", "labels", "lost", "procs", "records", "tree", "version", "without")
 
-    def __init__(self, state: State, tree: Tree, without: frozenset[str]) -> None:
+    def __init__(self, state: State, tree: Tree, without: frozenset[str], lost: int = 0) -> None:
+        """`lost`: what damage took, and what is below it; it may be missing."""
         self.index, self.version, self.labels, self.records, self.procs = state
         self.tree = tree
         self.without = without
+        self.lost = lost
 
     def freeze(self) -> State:
         """The state as it is now, without what makes no difference.
@@ -163,6 +166,13 @@ class World:
     def set_record(self, number: int, record: Record) -> None:
         """Change what the store holds of one collector."""
         self.records = (*self.records[:number], record, *self.records[number + 1 :])
+
+    def tops(self, mask: int) -> int:
+        """Those objects of a set that lie below no other of it."""
+        below = 0
+        for bit in bits(mask):
+            below |= self.children(bit)
+        return mask & ~below
 
     # -- transactions
 
@@ -254,18 +264,21 @@ class World:
 
     # -- what must hold in every state
 
-    def problem(self, *, losses: bool = False) -> str | None:
-        """What is wrong with this state, or None. `losses`: only what is lost counts, not a broken invariant."""
-        lost = self.tree.closure(self.labels | self.pins(), self.version) & ~self.index
+    def problem(self, *, losses: bool = False, strict: bool = True) -> str | None:
+        """What is wrong with this state, or None.
+
+        losses  only what is lost counts, not a broken invariant
+        strict  also between a flip and its drain nothing uncondemned has a condemned child
+        """
+        lost = self.tree.closure(self.labels | self.pins(), self.version) & ~self.index & ~self.lost
         if lost:
             return f"{self.tree.show(lost)} is reachable and missing"
         if losses:
             return None
-        # Where a layout was replaced, a page has a condemned part between the flip and the drain.
-        condemned = self.condemned(undrained=self.tree.layout is None)
+        condemned = self.condemned(undrained=strict)
         for bit in bits(self.index):
             below = self.children(bit)
-            if below & ~self.index:
+            if below & ~self.index & ~self.lost:
                 return f"the index is not closed below {self.tree.show(bit)}"
             if not bit & condemned and below & condemned:
                 return f"{self.tree.show(bit)} is not condemned and something below it is"
