@@ -41,7 +41,7 @@ class Result(Generic[S]):
     problem   what is wrong with the first bad one, or None
     trace     what was done to get there, a shortest way
     complete  False when the limit was reached before everything was seen
-    reached   every state, in the order of discovery; edges: from which numbers each was reached (only if kept)
+    reached   every state, in the order of discovery; edges: from which numbers each was reached (only those kept)
     """
 
     states: int
@@ -63,7 +63,7 @@ class Result(Generic[S]):
         return f"{self.states:,} states, {self.problem}: " + " > ".join(self.trace)
 
     def stuck(self, goal: Callable[[S], bool]) -> S | None:
-        """A state from which no state with `goal` can be reached any more, or None (needs kept edges)."""
+        """A state from which no state with `goal` can be reached by the steps that were kept, or None."""
         good = [number for number, state in enumerate(self.reached) if goal(state)]
         seen = bytearray(len(self.reached))
         for number in good:
@@ -76,10 +76,10 @@ class Result(Generic[S]):
         return next((state for number, state in enumerate(self.reached) if not seen[number]), None)
 
 
-def explore(model: Model[S], *, limit: int = 5_000_000, keep: bool = False) -> Result[S]:
+def explore(model: Model[S], *, limit: int = 5_000_000, keep: tuple[str, ...] | None = None) -> Result[S]:
     """Visit every reachable state of `model`, at most `limit`; stop at the first bad one.
 
-    keep  also keep the states and the edges between them, for `Result.stuck`
+    keep  also keep, for `Result.stuck`, the states and those steps between them that begin with one of these
     """
     number: dict[S, int] = {}
     parents: list[int] = []
@@ -101,12 +101,12 @@ def explore(model: Model[S], *, limit: int = 5_000_000, keep: bool = False) -> R
             parents.append(parent)
             actions.append(action)
             queue.append(state)
-            if keep:
+            if keep is not None:
                 edges.append([])
             problem = model.problem(state)
             if problem is not None:
                 return problem
-        if keep and parent >= 0:
+        if keep is not None and parent >= 0 and action.startswith(keep):
             edges[at].append(parent)
         return None
 
@@ -124,7 +124,7 @@ def explore(model: Model[S], *, limit: int = 5_000_000, keep: bool = False) -> R
                     return Result(len(parents), problem, trace(len(parents) - 1), True)
         except Broken as exc:
             return Result(len(parents), str(exc), (*trace(here), str(exc)), True)
-    if not keep:
+    if keep is None:
         return Result(len(parents), None, (), True)
     return Result(len(parents), None, (), True, tuple(number), tuple(map(tuple, edges)))
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.checker import explore, outcome
 from tests.models.processes import Collector, Deleter, LongPusher, Pusher, Reader, Replacer, Rooter, Store
-from tests.models.world import CHAIN, DEAD, DONE, FORK, LAID, RULES, SHARED, START, VOUCHED, State
+from tests.models.world import CHAIN, DEAD, DONE, FORK, LAID, NONE, RULES, SHARED, START, VOUCHED, State
 
 A, B, C = Pusher("A"), Pusher("B"), Pusher("C")
 LONG = LongPusher("A", crashes=True)
@@ -140,19 +140,38 @@ def test_everybody_can_finish_and_garbage_goes(name: str) -> None:
     Collectors go on for ever; a deleter or replacer that has not begun may have nothing to do.
     """
     model = ENDING[name]
-    result = explore(model, keep=True)
+    result = explore(model, keep=("",))
     assert result.safe, result.show()
 
     def clean(state: State) -> bool:
-        index, version, labels, records, procs = state
         ended = all(
             proc[0] in (DONE[0], DEAD[0])
             or isinstance(who, Collector)
             or (proc == START and isinstance(who, Deleter | Replacer))
-            for who, proc in zip(model.processes, procs, strict=True)
+            for who, proc in zip(model.processes, state[4], strict=True)
         )
-        live = model.tree.closure(labels, version)
-        return ended and index == live and all(record[0] == 0 for record in records)
+        return ended and only_live(model, state) and all(record[0] == NONE for record in state[3])
 
     stuck = result.stuck(clean)
     assert stuck is None, stuck
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_nobody_waits_for_anybody(name: str) -> None:
+    """From every state, all others stopped where they are: a push ends, and a collector leaves what is reachable."""
+    model = ENDING[name]
+    alone = explore(model, keep=("A: ",))
+    stuck = alone.stuck(lambda state: state[4][0] in (DONE, DEAD))
+    assert stuck is None, stuck
+    alone = explore(model, keep=("gc: ",))
+    stuck = alone.stuck(lambda state: only_live(model, state))
+    assert stuck is None, stuck
+
+
+def only_live(model: Store, state: State) -> bool:
+    """Whether nothing but what labels and pins need is left."""
+    index, version, labels, _, procs = state
+    pins = 0
+    for proc in procs:
+        pins |= proc[6]
+    return index == model.tree.closure(labels | pins, version)

@@ -85,7 +85,7 @@ def test_one_defence_is_enough_and_none_is_not(pair: tuple[str, str]) -> None:
 
 def test_everybody_can_finish() -> None:
     """From every state a pusher and a repacker can come to their end."""
-    result = explore(Packs((A, GC, JANITOR, DELETER)), keep=True)
+    result = explore(Packs((A, GC, JANITOR, DELETER)), keep=("",))
 
     def ended(state: State) -> bool:
         return state[4][0] == DONE and state[4][1] in (DONE, (0, 0, 0))
