@@ -331,6 +331,13 @@ def object_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:
     return []
 
 
+def checked_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:
+    """`object_children` of an object whose bytes are compared with its name first (see `check_object`)."""
+    if kind == Kind.PAGE and page_digest(plain) != key:
+        raise _damaged(kind, key)
+    return object_children(kind, key, plain)
+
+
 def check_object(kind: Kind, key: Digest, plain: bytes) -> None:
     """Compare an object's plain bytes with its name as far as the object alone allows; raises IntegrityError.
 

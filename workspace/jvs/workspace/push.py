@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
 
-ATTEMPTS = 3
+ATTEMPTS = 5
 """How often a push starts again when what it built on was collected meanwhile; the last time everything is read."""
 
 
@@ -97,8 +97,7 @@ def push_revision(repo: Repo, source: str, options: PushOptions) -> PushResult:
     outcome = unchanged(repo, options, ca_id)
     if outcome is None:
         expect = expect_of(repo, options, None)
-        with repo.store.write() as txn:
-            outcome = move(repo, txn, ca_id, options, expect, resolved.parents)
+        outcome = repo.store.transact(lambda txn: move(repo, txn, ca_id, options, expect, resolved.parents))
     totals = repo.objects.tree(ca_id)
     return result_of(ca_id, options.label, outcome, PushStats(totals.entries, totals.bytes), ())
 

@@ -5,15 +5,18 @@ So a dry run refuses exactly what the real thing would refuse, and costs no seco
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from jvs.castore.backend import JournalRecord, MetaStore, ReadTxn, WriteTxn
 from jvs.labels.store import Labels
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
+
+
+T = TypeVar("T")
 
 
 class _TakeBack(Exception):
@@ -39,6 +42,18 @@ class _Rehearsal:
                 raise _TakeBack
         except _TakeBack:
             pass
+
+    def transact(self, work: Callable[[WriteTxn], T]) -> T:
+        """As the store, but nothing of it stays (what had to be saved from a collector first stays saved)."""
+        results: list[T] = []
+
+        def tried(txn: WriteTxn) -> None:
+            results.append(work(txn))
+            raise _TakeBack
+
+        with suppress(_TakeBack):
+            self._store.transact(tried)
+        return results[-1]
 
     def journal_records(self, start: int = 0) -> Iterator[JournalRecord]:
         """As the store."""

@@ -13,7 +13,7 @@ from jvs.castore import codec
 from jvs.castore.backend import Backend, Kind, Ref, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.gc.nameset import Budget, NameSet
-from jvs.castore.objects import check_object, object_children
+from jvs.castore.objects import checked_children
 from jvs.errors import MissingObjectError
 
 Choose = Callable[[Kind, list[Digest]], list[Digest]]
@@ -88,10 +88,9 @@ class Mark:
         step(self.read)
 
     def _visit(self, kind: Kind, key: Digest) -> None:
-        plain = codec.decode(kind, self._store.get(kind, key))
-        check_object(kind, key, plain)
+        children = checked_children(kind, key, codec.decode(kind, self._store.get(kind, key)))
         self.read += 1
-        self._note(object_children(kind, key, plain))
+        self._note(children)
 
     def _note(self, refs: Iterable[Ref]) -> None:
         by_kind: dict[Kind, list[Digest]] = {}

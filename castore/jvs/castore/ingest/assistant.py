@@ -40,7 +40,7 @@ def main() -> None:
             else:
                 writer.publish()
                 send(sock, msgpack.packb(writer.stats))
-                return
+                # What is published stays pinned until the push that uses it is over: then the socket closes.
 
 
 def _next(sock: socket.socket) -> tuple[Any, int]:
