@@ -166,10 +166,11 @@ def built_in() -> tuple[MergeDriver, ...]:
     """The built-in drivers in the order in which they are asked. Imported here: most merges need none."""
     from jvs.merge.drivers.csv_driver import CsvDriver
     from jvs.merge.drivers.json_driver import JsonDriver
+    from jvs.merge.drivers.notebook_driver import NotebookDriver
     from jvs.merge.drivers.text import TextDriver
     from jvs.merge.drivers.union import UnionDriver
 
-    return (JsonDriver(), CsvDriver(), UnionDriver(), TextDriver(), BinaryDriver())
+    return (NotebookDriver(), JsonDriver(), CsvDriver(), UnionDriver(), TextDriver(), BinaryDriver())
 
 
 @cache

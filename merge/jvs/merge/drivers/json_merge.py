@@ -66,6 +66,14 @@ class JsonMerge:
                 return named[0], named[1], named[2]
         return None
 
+    def step(self, path: Path, name: Hashable, element: Member) -> str | int:
+        """What the way to an element of the array at `path` ends with, when elements have names."""
+        return element.key
+
+    def where(self, path: Path) -> str:
+        """How a place is shown."""
+        return pointer(path) or ROOT
+
     def node(self, path: Path, base: Node | None, ours: Node, theirs: Node) -> Piece:
         """What a value becomes that both sides have."""
         our_text, their_text = ours.text, theirs.text
@@ -100,7 +108,7 @@ class JsonMerge:
     def clash(self, path: Path, base: Node | None, ours: Node | None, theirs: Node | None) -> Piece | None:
         """Note a conflict over one value; what stands in its place (None: nothing does, that side has none)."""
         texts = [side.text.encode() if side is not None else b"" for side in (base, ours, theirs)]
-        taken = theirs if self.note(pointer(path) or ROOT, *texts) == "theirs" else ours
+        taken = theirs if self.note(self.where(path), *texts) == "theirs" else ours
         return Piece(taken.text, taken.value) if taken is not None else None
 
     def note(self, where: str, base: bytes, ours: bytes, theirs: bytes) -> Prefer:
@@ -156,7 +164,7 @@ class JsonMerge:
         merged: dict[Any, Piece] = {}
         for name, member in everything.items():
             b, o, t = _nodes(by_name, name)
-            piece = self.one((*path, member.key), b, o, t, known=True)
+            piece = self.one((*path, self.step(path, name, member)), b, o, t, known=True)
             if piece is not None:
                 merged[name] = piece
         for one, two in weave(names, merged.keys(), _rank).clashes:
@@ -164,7 +172,9 @@ class JsonMerge:
             if not ours or not theirs:
                 continue  # an old element, about which the sides disagree otherwise: no question of order
             texts = [b", ".join(merged[name].text.encode() for name in run) for run in (ours, theirs)]
-            for name in theirs if self.note(_range(path, by_name[1], ours), b"", *texts) != "theirs" else ours:
+            for name in (
+                theirs if self.note(f"{self.where(path)} {_range(by_name[1], ours)}", b"", *texts) != "theirs" else ours
+            ):
                 del merged[name]
         order = weave(names, merged.keys(), _rank).order
         return [Slot(name, merged[name], _sources(by_name, name)) for name in order]
@@ -187,7 +197,7 @@ class JsonMerge:
             else:
                 texts = [b", ".join(member.node.text.encode() for member in part) for part in (base, ours, theirs)]
                 low, high = ranges[1]
-                side = 2 if self.note(f"{pointer(path) or ROOT} [{low}:{high}]", *texts) == "theirs" else 1
+                side = 2 if self.note(f"{self.where(path)} [{low}:{high}]", *texts) == "theirs" else 1
                 slots += [_taken(member, side) for member in (ours, theirs)[side - 1]]
         return slots
 
@@ -281,9 +291,8 @@ def _rank(key: Hashable) -> tuple[str, str]:
     return (type(key).__name__, key) if isinstance(key, str) else (type(key).__name__, repr(key))
 
 
-def _range(path: Path, ours: dict[Any, Member], names: Sequence[Hashable]) -> str:
-    places = [ours[name].key for name in names]
-    return f"{pointer(path) or ROOT} [{places[0]}:{int(places[-1]) + 1}]"
+def _range(ours: dict[Any, Member], names: Sequence[Hashable]) -> str:
+    return f"[{ours[names[0]].key}:{int(ours[names[-1]].key) + 1}]"
 
 
 def _is_one_container(*sides: Sequence[Member]) -> bool:
