@@ -1,8 +1,9 @@
 """Seeded triples of files to merge, and what git makes of them: `python devtools/merge_corpus.py --check 5000`.
 
-A triple is a base and two edited versions of it. The corpora differ a lot on purpose: what is right for one kind of text
-says little about another. `--check N` merges N triples with jvs and with `git merge-tree` (the machinery of `git merge`:
-ort, histogram diff), counts where they agree and prints where they do not. Exit status 1 if jvs is clean where git is not.
+A triple is a base and two edited versions of it. The corpora differ a lot on purpose: what is right for one kind of
+text says little about another. `--check N` merges N triples with jvs and with `git merge-tree` (the machinery of `git
+merge`: ort, histogram diff), counts where they agree and prints where they do not. Exit status 1 if jvs is clean where
+git is not.
 """
 
 from __future__ import annotations
@@ -260,7 +261,9 @@ def _edited(rng: random.Random, text: Callable[[random.Random, int], Lines], mos
     return base, sides[0], sides[1]
 
 
-def _corpus(name: str, text: Callable[[random.Random, int], Lines], seed: int, *, ends: bool = False) -> Iterator[Triple]:
+def _corpus(
+    name: str, text: Callable[[random.Random, int], Lines], seed: int, *, ends: bool = False
+) -> Iterator[Triple]:
     for number in range(sys.maxsize):
         rng = random.Random(f"{name} {seed} {number}")
         sides = _edited(rng, text, rng.choice((1, 2, 4, 10)))
@@ -270,9 +273,7 @@ def _corpus(name: str, text: Callable[[random.Random, int], Lines], seed: int, *
         base, ours, theirs = (_join(random.Random(same), lines, crlf, 0.0) for lines in sides)
         if ends and rng.random() < 0.2:  # a side that converted all its line ends
             ours = ours.replace(b"\r\n", b"\n")
-        base, ours, theirs = (
-            one.rstrip(b"\r\n") if rng.random() < open_end else one for one in (base, ours, theirs)
-        )
+        base, ours, theirs = (one.rstrip(b"\r\n") if rng.random() < open_end else one for one in (base, ours, theirs))
         yield Triple(f"{name}-{seed}-{number}", base, ours, theirs)
 
 
@@ -358,11 +359,11 @@ def git_verdicts(batch: Sequence[Triple]) -> list[Verdict]:
         folder = Path(place)
         _git(folder, "init", "-q", "--bare", ".")
         stream: list[bytes] = []
-        for number, side in enumerate(("base", "ours", "theirs")):
-            stream.append(b"commit refs/heads/%s\nmark :%d\n" % (side.encode(), number + 1))
+        for number, side in enumerate((b"base", b"ours", b"theirs")):
+            stream.append(b"commit refs/heads/%s\nmark :%d\n" % (side, number + 1))
             stream.append(b"committer a <a> 0 +0000\ndata 0\n" + (b"from :1\n" if number else b""))
             for at, triple in enumerate(batch):
-                data = triple[number + 1]
+                data = triple[1:][number]
                 stream.append(b"M 100644 inline %d\ndata %d\n%s\n" % (at, len(data), data))
         _git(folder, "fast-import", "--quiet", given=b"".join(stream))
         out = _git(folder, "merge-tree", "-z", "--name-only", "ours", "theirs", statuses=(0, 1))
@@ -381,7 +382,7 @@ def git_verdicts(batch: Sequence[Triple]) -> list[Verdict]:
 
 
 def merge_file_verdicts(batch: Sequence[Triple], style: Style = "merge") -> list[Verdict]:
-    """What `git merge-file` makes of each triple. It compares by Myers' diff, so it differs from `git merge` at times."""
+    """What `git merge-file` makes of each triple: by Myers' diff, so not always what `git merge` makes of it."""
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="jvs-merge-") as place:
         folder = Path(place)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-STEPS_PER_LINE: Final = 12
-STEPS_AT_LEAST: Final = 400_000
+STEPS_PER_LINE: Final = 1
+STEPS_AT_LEAST: Final = 200_000
 
 
 class Budget:

@@ -6,6 +6,7 @@ what the sides of a conflict have in common leaves it; conflicts with at most th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -26,8 +27,7 @@ class Kind(Enum):
 class Piece(NamedTuple):
     """A place where a side changed the base: line numbers in base, ours and theirs, half open.
 
-    What lies between two pieces is the same on both sides. Each part of a conflict that was split has the base of the
-    whole.
+    What lies between two pieces is the same on both sides.
     """
 
     kind: Kind
@@ -105,16 +105,20 @@ def _append(pieces: list[Piece], piece: Piece) -> None:
     pieces.append(piece)
 
 
-def refine(sides: Sides, pieces: list[Piece], *, ours_first: bool) -> list[Piece]:
+def refine(sides: Sides, pieces: list[Piece], ours: list[Hunk], theirs: list[Hunk], *, ours_first: bool) -> list[Piece]:
     """Take out of each conflict what its sides have in common, then join conflicts that are too close.
 
-    A conflict whose sides are equal is gone. `ours_first` decides which side is compared with which: it has to be found
+    The parts that a conflict is split into share its base out among them; `ours` and `theirs`, the hunks, say how. A
+    conflict whose sides are equal is gone. `ours_first` decides which side is compared with which: it has to be found
     in the texts, not in who is called ours, or swapping the sides could split a conflict in another way.
     """
     refined: list[Piece] = []
+    from_ours, from_theirs = _BaseLines(ours), _BaseLines(theirs)
     joinable = False
     for piece in pieces:
         parts = _split(sides, piece, ours_first=ours_first)
+        if len(parts) > 1:
+            parts = _share_base(piece, parts, from_ours, from_theirs)
         if not parts:
             joinable = False  # as in git nothing is joined across a conflict that dissolved
         for part in parts:
@@ -147,3 +151,33 @@ def _split(sides: Sides, piece: Piece, *, ours_first: bool) -> list[Piece]:
         )
         for hunk in hunks
     ]
+
+
+class _BaseLines:
+    """Up to which line of the base a place in a side goes."""
+
+    def __init__(self, hunks: list[Hunk]) -> None:
+        self._hunks = hunks
+
+    def up_to(self, line: int) -> int:
+        """Monotonic; a place amid lines that replaced others goes up to the last of these."""
+        at = bisect_right(self._hunks, line, key=_b_low) - 1
+        if at < 0:
+            return line
+        hunk = self._hunks[at]
+        return hunk.a_high + max(0, line - hunk.b_high)
+
+
+def _b_low(hunk: Hunk) -> int:
+    return hunk.b_low
+
+
+def _share_base(piece: Piece, parts: list[Piece], ours: _BaseLines, theirs: _BaseLines) -> list[Piece]:
+    """`parts` with the base of `piece` divided: where the sides differ about a border the later one counts."""
+    shared: list[Piece] = []
+    low = piece.base_low
+    for part in parts[:-1]:
+        high = max(low, min(piece.base_high, max(ours.up_to(part.ours_high), theirs.up_to(part.theirs_high))))
+        shared.append(part._replace(base_low=low, base_high=high))
+        low = high
+    return [*shared, parts[-1]._replace(base_low=low)]

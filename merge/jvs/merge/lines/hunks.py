@@ -28,8 +28,8 @@ def diff_ids(a: Ids, b: Ids, index: Index | None = None) -> list[Hunk]:
         return [Hunk(0, len(a), 0, len(b))]
     budget = Budget.for_lines(len(a) + len(b))
     a_changed, b_changed = match(a, b, Index(a) if index is None else index, budget)
-    slide(a, a_changed, b_changed, budget)
-    slide(b, b_changed, a_changed, budget)
+    for lines, changed, others in ((a, a_changed, b_changed), (b, b_changed, a_changed)):
+        slide(lines, changed, others, Budget.for_lines(len(lines)))
     return list(_hunks(a_changed, b_changed))
 
 

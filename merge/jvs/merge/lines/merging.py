@@ -29,10 +29,11 @@ def merge_lines(contents: Contents, options: Options, *, driver: str = "text", u
     table = Table()
     sides = Sides(table.intern(base), table.intern(ours), table.intern(theirs))
     index = Index(sides.base)
-    pieces = combine(sides, diff_ids(sides.base, sides.ours, index), diff_ids(sides.base, sides.theirs, index))
+    to_ours, to_theirs = diff_ids(sides.base, sides.ours, index), diff_ids(sides.base, sides.theirs, index)
+    pieces = combine(sides, to_ours, to_theirs)
     if options.style == "merge" or union:
         # With the base in between a split conflict would make no sense.
-        pieces = refine(sides, pieces, ours_first=ours <= theirs)
+        pieces = refine(sides, pieces, to_ours, to_theirs, ours_first=ours <= theirs)
     writer = _Writer(table, sides)
     settled = union or options.prefer != "none"
     marker_size = 0

@@ -8,14 +8,13 @@ out, so they follow git's. They also bound the work: the cost of one bisection i
 from __future__ import annotations
 
 from collections import Counter
+from math import isqrt
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jvs.merge.lines.budget import Budget
+from jvs.merge.lines.coarse import WINDOWS, coarse_runs
 from jvs.merge.lines.texts import Ids
-
-if TYPE_CHECKING:
-    from jvs.merge.lines.histogram import Box
 
 _LIMIT_AT_LEAST: Final = 256
 _SNAKE: Final = 20
@@ -24,8 +23,19 @@ _FAR: Final = 4
 """Early only where the path has come this many times as far as it has cost."""
 _COMMON_AT_MOST: Final = 1024
 _WINDOW: Final = 100
+_LARGE: Final = 20_000
+_STEPS_FOR_LARGE: Final = 65_536
 _SHARE: Final = 4
 _KEEP, _DROP, _MAYBE = 1, 0, 2
+
+
+class Box(NamedTuple):
+    """A range of the old text and one of the new: half open."""
+
+    a_low: int
+    a_high: int
+    b_low: int
+    b_high: int
 
 
 class _Cut(NamedTuple):
@@ -37,10 +47,31 @@ class _Cut(NamedTuple):
     exact_after: bool
 
 
-def match_by_myers(
-    a: Ids, b: Ids, box: Box, a_changed: bytearray, b_changed: bytearray, budget: Budget
-) -> None:
+def match_by_myers(a: Ids, b: Ids, box: Box, a_changed: bytearray, b_changed: bytearray, budget: Budget) -> None:
     """Set to 0 in `a_changed` and `b_changed` what has a partner within the box; all of it is 1 before."""
+    if not _is_large(box):
+        _match(a, b, box, a_changed, b_changed, budget, coarsely=True)
+        return
+    # The search would take long for it, and stop somewhere anyway: anchor at windows of lines, search between them.
+    runs = coarse_runs(a[box.a_low : box.a_high], b[box.b_low : box.b_high], WINDOWS[1:])
+    x_done, y_done = box.a_low, box.b_low
+    for x, y, size in [*runs, (box.a_high - box.a_low, box.b_high - box.b_low, 0)]:
+        x_low, y_low = box.a_low + x, box.b_low + y
+        gap = Box(x_done, x_low, y_done, y_low)
+        spare = Budget(min(budget.steps, _STEPS_FOR_LARGE)) if _is_large(gap) else budget
+        _match(a, b, gap, a_changed, b_changed, spare, coarsely=False)
+        x_done, y_done = x_low + size, y_low + size
+        a_changed[x_low:x_done] = b_changed[y_low:y_done] = bytes(size)
+
+
+def _is_large(box: Box) -> bool:
+    return box.a_high - box.a_low + box.b_high - box.b_low > _LARGE
+
+
+def _match(
+    a: Ids, b: Ids, box: Box, a_changed: bytearray, b_changed: bytearray, budget: Budget, *, coarsely: bool
+) -> None:
+    """The search; `coarsely`: whether to look for anchors in what is left when the budget is gone."""
     a_low, a_high, b_low, b_high = box
     a_count, b_count = Counter(a[a_low:a_high]), Counter(b[b_low:b_high])
     a_often, b_often = _often(a_high - a_low), _often(b_high - b_low)
@@ -54,10 +85,14 @@ def match_by_myers(
         a_changed[a_high] = b_changed[b_high] = 0
     a_places = _worth_comparing(a, a_low, a_high, b_count, a_often)
     b_places = _worth_comparing(b, b_low, b_high, a_count, b_often)
-    search = _Search([a[at] for at in a_places], [b[at] for at in b_places], budget)
+    search = _Search([a[at] for at in a_places], [b[at] for at in b_places], budget, coarsely=coarsely)
     for x, y, size in search.pairs():
-        for at in range(size):
-            a_changed[a_places[x + at]] = b_changed[b_places[y + at]] = 0
+        for changed, places in ((a_changed, a_places[x : x + size]), (b_changed, b_places[y : y + size])):
+            if places[-1] - places[0] == size - 1:
+                changed[places[0] : places[0] + size] = bytes(size)
+            else:
+                for at in places:
+                    changed[at] = 0
 
 
 def _root(number: int) -> int:
@@ -78,33 +113,28 @@ def _worth_comparing(lines: Ids, low: int, high: int, others: Counter[int], ofte
     if _DROP not in kinds:
         return list(range(low, high))
     return [
-        low + at
-        for at, kind in enumerate(kinds)
-        if kind == _KEEP or (kind == _MAYBE and not _among_dropped(kinds, at))
+        low + at for at, kind in enumerate(kinds) if kind == _KEEP or (kind == _MAYBE and not _among_dropped(kinds, at))
     ]
 
 
 def _among_dropped(kinds: bytearray, at: int) -> bool:
-    """Whether most of the unkept lines around this one are lines the other side lacks."""
-    dropped, maybe = 0, 0
-    for step, edge in ((-1, max(0, at - _WINDOW)), (1, min(len(kinds) - 1, at + _WINDOW))):
-        here, dropped_before = at + step, dropped
-        maybe += 1
-        while (here >= edge if step < 0 else here <= edge) and kinds[here] != _KEEP:
-            if kinds[here] == _DROP:
-                dropped += 1
-            else:
-                maybe += 1
-            here += step
-        if dropped == dropped_before:
-            return False
-    return maybe * _SHARE < maybe + dropped
+    """Whether lines that the other side lacks stand on both sides of this one, and most of what is not kept is such."""
+    low, high = max(0, at - _WINDOW), min(len(kinds), at + _WINDOW + 1)
+    first = max(low, kinds.rfind(_KEEP, low, at) + 1)
+    end = kinds.find(_KEEP, at + 1, high)
+    last = end if end >= 0 else high
+    before, after = kinds.count(_DROP, first, at), kinds.count(_DROP, at + 1, last)
+    if not before or not after:
+        return False
+    unkept = last - first + 1  # this one is counted on both sides
+    return (unkept - before - after) * _SHARE < unkept
 
 
 class _Search:
     """The bisection over two sequences."""
 
-    def __init__(self, a: Ids, b: Ids, budget: Budget) -> None:
+    def __init__(self, a: Ids, b: Ids, budget: Budget, *, coarsely: bool) -> None:
+        self._coarsely = coarsely
         self._a = a
         self._b = b
         diagonals = len(a) + len(b) + 3
@@ -133,7 +163,12 @@ class _Search:
                 y_end -= 1
             if x_end < end:
                 found.append((x_end, y_end, end - x_end))
-            if x == x_end or y == y_end or self._budget.gone:
+            if x == x_end or y == y_end:
+                continue
+            if self._budget.gone:
+                if not self._coarsely:
+                    break
+                found += [(x + at, y + to, size) for at, to, size in coarse_runs(a[x:x_end], b[y:y_end])]
                 continue
             cut = self._bisect(x, x_end, y, y_end, exact)
             todo.append((cut.x, x_end, cut.y, y_end, cut.exact_after))
@@ -150,7 +185,8 @@ class _Search:
         b_min = b_max = back_from
         forth[forth_from], back[back_from] = x_low, x_high
         beyond = len(a) + len(b) + 3
-        cost = 0
+        cost = walked = 0
+        limit = min(self._limit, isqrt(self._budget.steps))
         while True:
             cost += 1
             snake = False
@@ -174,9 +210,10 @@ class _Search:
                     y += 1
                 if x - start > _SNAKE:
                     snake = True
+                    walked += x - start
                 forth[diagonal] = x
                 if odd and b_min <= diagonal <= b_max and back[diagonal] <= x:
-                    return self._paid(cost, _Cut(x, y, True, True))
+                    return self._paid(cost * cost + walked, _Cut(x, y, True, True))
             if b_min > lowest:
                 b_min -= 1
                 back[b_min - 1] = beyond
@@ -197,19 +234,20 @@ class _Search:
                     y -= 1
                 if start - x > _SNAKE:
                     snake = True
+                    walked += start - x
                 back[diagonal] = x
                 if not odd and f_min <= diagonal <= f_max and x <= forth[diagonal]:
-                    return self._paid(cost, _Cut(x, y, True, True))
+                    return self._paid(cost * cost + walked, _Cut(x, y, True, True))
             if exact:
                 continue
             if snake and cost > _LIMIT_AT_LEAST:
                 ahead = self._far_ahead(x_low, x_high, y_low, y_high, range(f_max, f_min - 1, -2), forth_from, cost)
                 if ahead is not None:
-                    return self._paid(cost, _Cut(*ahead, True, False))
+                    return self._paid(cost * cost + walked, _Cut(*ahead, True, False))
                 behind = self._far_behind(x_low, x_high, y_low, y_high, range(b_max, b_min - 1, -2), back_from, cost)
                 if behind is not None:
-                    return self._paid(cost, _Cut(*behind, False, True))
-            if cost >= self._limit:
+                    return self._paid(cost * cost + walked, _Cut(*behind, False, True))
+            if cost >= limit:
                 furthest = max(
                     (self._reached(d, x_high, y_high) for d in range(f_max, f_min - 1, -2)), key=itemgetter(0)
                 )
@@ -217,11 +255,11 @@ class _Search:
                     (self._reached_back(d, x_low, y_low) for d in range(b_max, b_min - 1, -2)), key=itemgetter(0)
                 )
                 if x_high + y_high - nearest[0] < furthest[0] - (x_low + y_low):
-                    return self._paid(cost, _Cut(furthest[1], furthest[0] - furthest[1], True, False))
-                return self._paid(cost, _Cut(nearest[1], nearest[0] - nearest[1], False, True))
+                    return self._paid(cost * cost + walked, _Cut(furthest[1], furthest[0] - furthest[1], True, False))
+                return self._paid(cost * cost + walked, _Cut(nearest[1], nearest[0] - nearest[1], False, True))
 
-    def _paid(self, cost: int, cut: _Cut) -> _Cut:
-        self._budget.spend(cost * cost)
+    def _paid(self, steps: int, cut: _Cut) -> _Cut:
+        self._budget.spend(steps)
         return cut
 
     def _reached(self, diagonal: int, x_high: int, y_high: int) -> tuple[int, int]:

@@ -61,9 +61,7 @@ def suggest(region: Region) -> bytes | None:
     if not region.base or any(text is None for text in texts):
         return None
     base, ours, theirs = (text or "" for text in texts)
-    pieces = combine(
-        Sides(_numbers(base), _numbers(ours), _numbers(theirs)), _hunks(base, ours), _hunks(base, theirs)
-    )
+    pieces = combine(Sides(_numbers(base), _numbers(ours), _numbers(theirs)), _hunks(base, ours), _hunks(base, theirs))
     merged: list[str] = []
     at = 0
     for piece in pieces:
