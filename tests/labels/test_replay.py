@@ -16,7 +16,7 @@ from jvs.labels import Labels
 from jvs.labels.model import Skeleton, decode_skeleton
 from jvs.labels.replay import replay
 from jvs.labels.tables import ALL_TABLES
-from tests.labels.support import Desk, put_snapshot
+from tests.labels.support import DAY_MS, Desk, put_snapshot
 
 
 def history() -> Desk:
@@ -35,9 +35,24 @@ def history() -> Desk:
     labels.delete_tag("t")
     labels.record_detached(desk.snapshot("c"))
     labels.undo("main")
+    labels.compare_and_set("forgotten", None, a)
+    labels.delete("forgotten")
+    labels.pin(a, message="why")
+    labels.pin(b, desk.clock.now_ms + 2 * DAY_MS)
+    labels.unpin(labels.pin(b).id)
+    labels.set_retention("main", ["keep-last 1"])
+    labels.set_retention("x*", ["keep-last 1"])
+    labels.unset_retention("x*")
+    desk.clock.now_ms += 30 * DAY_MS
+    labels.record_detached(a)
     labels.compare_and_set("gone", None, a)
     labels.delete("gone")
+    done = {step.what for step in labels.expire(desk.clock.now_ms)}
+    assert done == {"truncated", "forgotten", "unpinned", "detached"}
     return desk
+
+
+ENTRIES = 15
 
 
 def rebuild(records: list[JournalRecord]) -> tuple[MemoryStore, list[Digest]]:
@@ -56,9 +71,9 @@ def test_the_journal_alone_gives_the_same_tables_and_every_root() -> None:
     desk = history()
     store, roots = rebuild(list(desk.store.journal_records()))
     assert tables(store) == tables(desk.store)
-    assert all(table for table in tables(store))  # every table had rows to be rebuilt
-    assert set(roots) == {desk.snapshot(name) for name in "abc"}
-    assert Labels(store).verify() == desk.labels.verify() == 12
+    assert all(tables(store))  # every table had rows to be rebuilt
+    assert set(roots) == {desk.snapshot(name) for name in "ab"}  # nothing keeps c any more
+    assert Labels(store).verify() == desk.labels.verify() == ENTRIES
 
 
 def test_a_local_stores_journal_replays_too(tmp_path: object) -> None:
@@ -84,7 +99,7 @@ def test_dropped_bodies_leave_the_pointers() -> None:
     records = [record._replace(body=None) for record in desk.store.journal_records()]
     store, _roots = rebuild(records)
     again, labels = Labels(store), desk.labels
-    assert again.verify() == 12
+    assert again.verify() == ENTRIES
     assert [info._replace(message="") for info in labels.list()] == list(again.list())
     assert [entry.id for entry in labels.log("main")] == [entry.id for entry in again.log("main")]
     assert list(again.tags()) == []  # tags are in the bodies: who keeps a tag keeps its body

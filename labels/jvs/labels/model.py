@@ -37,6 +37,9 @@ OPS: Final = (
 )
 """Every operation this version writes. One it does not know is kept and verified, never refused."""
 
+HOUSEKEEPING: Final = frozenset({"checkpoint", "purge"})
+"""Ops of entries that the collector wrote: no move of anybody's, so they are not counted, undone or expected."""
+
 UID_SIZE: Final = 16
 MAX_MESSAGE: Final = 4096
 """Longest message, in bytes of UTF-8."""
@@ -49,6 +52,7 @@ MAX_META_DEPTH: Final = 16
 MAX_OP: Final = 32
 
 _SALT_SIZE = 16
+_HOUSEKEEPING_BYTES = tuple(op.encode() for op in sorted(HOUSEKEEPING))
 _INT_LIMIT = 1 << 63
 _OP_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
@@ -101,7 +105,8 @@ class Entry(NamedTuple):
 
 
 class LabelInfo(NamedTuple):
-    """A label's head: what `ls` shows. `at_ms` and `message` are those of the newest entry; `upstream` is the name of
+    """A label's head: what `ls` shows. `at_ms` and `message` are those of the newest entry that
+    is not the collector's; `upstream` is the name of
     the label it was created from or last merged with, if that one still has a name."""
 
     name: str
@@ -150,8 +155,8 @@ class Body(NamedTuple):
 def new_body(message: str, actor: str, tags: Sequence[str], meta: Mapping[str, Any] | None) -> Body:
     """A body with fresh salt, repeated tags dropped. Raises UsageError (bad-message; usage for the rest) when
     something is too long or not writable."""
-    _check_text(message, MAX_MESSAGE, "the message", "bad-message")
-    _check_text(actor, MAX_ACTOR, "the actor", "usage")
+    check_text(message, MAX_MESSAGE, "the message", "bad-message")
+    check_text(actor, MAX_ACTOR, "the actor", "usage")
     kept = tuple(dict.fromkeys(check_tag(tag) for tag in tags))
     try:
         plain = _canonical(dict(meta or {}))
@@ -161,6 +166,16 @@ def new_body(message: str, actor: str, tags: Sequence[str], meta: Mapping[str, A
     if attached > MAX_ATTACHED:
         raise UsageError(f"tags and meta have {attached:,} bytes; at most {MAX_ATTACHED:,} are allowed")
     return Body(os.urandom(_SALT_SIZE), message, actor, kept, plain)
+
+
+def check_text(text: str, limit: int, what: str, code: str) -> None:
+    """Raise UsageError with `code` unless `text` is UTF-8 of at most `limit` bytes; `what` it is, for people."""
+    try:
+        length = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not UTF-8", code=code) from None
+    if length > limit:
+        raise UsageError(f"{what} has {length:,} bytes; at most {limit:,} are allowed", code=code)
 
 
 def decode_skeleton(raw: bytes) -> Skeleton:
@@ -227,6 +242,36 @@ def message_in(raw: bytes) -> str:
     return message
 
 
+class Glance(NamedTuple):
+    """The fields of a skeleton that decide whether it is kept."""
+
+    at_ms: int
+    to: Digest | None
+    op: str
+
+
+def glance(raw: bytes) -> Glance:
+    """A few fields of a skeleton, without the checks that reading its entry makes: for walks of whole reflogs. Raises
+    IntegrityError when they are not of their types."""
+    fields = _unpack(raw, len(Skeleton._fields))
+    at_ms, to, op = fields[2], fields[4], fields[5]
+    named = to is None or (type(to) is bytes and len(to) == DIGEST_SIZE)
+    if type(at_ms) is not int or type(op) is not str or not named:
+        raise IntegrityError("a reflog entry has a field that no entry may have")
+    return Glance(at_ms, to, op)
+
+
+def tags_in(raw: bytes) -> tuple[str, ...]:
+    """The tags in a body, without the checks that reading its entry makes."""
+    return tuple(_unpack(raw, len(Body._fields))[3])
+
+
+def is_housekeeping(raw: bytes) -> bool:
+    """Whether a skeleton is of an entry that the collector wrote."""
+    # The digests in it could hold these bytes by chance, but nearly every skeleton is told apart without decoding.
+    return any(needle in raw for needle in _HOUSEKEEPING_BYTES) and glance(raw).op in HOUSEKEEPING
+
+
 def decode_entry(label: str, skeleton: bytes, body: bytes | None) -> Entry:
     """The entry of `label` in these bytes (`body` None: dropped). Its id is recomputed and its body checked against
     the digest in the skeleton; raises IntegrityError (damaged)."""
@@ -260,15 +305,6 @@ def join_entry(label: str, entry_id: Digest, bones: Skeleton, flesh: Body | None
         id=entry_id,
         dropped=flesh is None,
     )
-
-
-def _check_text(text: str, limit: int, what: str, code: str) -> None:
-    try:
-        length = len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        raise UsageError(f"{what} is not UTF-8", code=code) from None
-    if length > limit:
-        raise UsageError(f"{what} has {length:,} bytes; at most {limit:,} are allowed", code=code)
 
 
 def _canonical(value: Any, depth: int = 0) -> Any:

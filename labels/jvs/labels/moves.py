@@ -11,11 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from jvs.castore.backend import WriteTxn
+from jvs.castore.backend import Kind, ReadTxn, WriteTxn
 from jvs.castore.digest import DIGEST_SIZE, Digest
-from jvs.errors import LabelMovedError, StateError, UnknownError, UsageError
+from jvs.errors import CollectedError, LabelMovedError, StateError, UnknownError, UsageError
 from jvs.labels.model import (
     ANYTHING,
+    HOUSEKEEPING,
     MAX_PARENTS,
     UID_SIZE,
     Entry,
@@ -32,11 +33,13 @@ from jvs.labels.tables import (
     LABELS,
     SNAPSHOTS,
     Head,
+    ending_of,
     entry_at,
     entry_by_id,
     head_of,
     name_key,
     newest_deleted,
+    newest_span,
     place_of,
     skeleton_of,
     used_generation,
@@ -49,7 +52,6 @@ DETACHED_TTL_MS: Final = 24 * 3600 * 1000
 """How long a snapshot recorded without a label stays a root."""
 
 _CREATING = frozenset({"push", "force", "repoint"})
-_HOUSEKEEPING = frozenset({"checkpoint", "purge"})
 
 
 class Note(NamedTuple):
@@ -89,7 +91,7 @@ def move(txn: WriteTxn, note: Note, request: MoveRequest) -> Entry:
     op = request.op
     _check_op(name, op)
     head = head_of(txn, name)
-    compare(name, head, request.expect)
+    compare(txn, name, head, request.expect)
     parents = request.parents
     if parents is None:
         parents = (head.entry_id,) if head is not None and op == "push" else ()
@@ -107,7 +109,7 @@ def reset(
     """Move a label to `target`, an entry id or a CA id, which must be in the label's own reflog unless
     `allow_unlogged`; raises StateError (not-in-reflog)."""
     head = live_head(txn, name)
-    compare(name, head, expect)
+    compare(txn, name, head, expect)
     source = None if place_of(txn, _digest(target, "a target")) is None else entry_by_id(txn, target)
     content = target if source is None else source.to
     if content is None:
@@ -132,12 +134,13 @@ def reset(
 def delete(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Entry:
     """Delete a label: its reflog stays, the name keeps a tombstone, `undelete` brings it back."""
     head = live_head(txn, name)
-    compare(name, head, expect)
+    compare(txn, name, head, expect)
     return _append(txn, note, name, head, "delete", None, (head.entry_id,))
 
 
 def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
-    """Bring back the label deleted last under this name. Never onto a name in use: StateError (already-exists)."""
+    """Bring back the label deleted last under this name. Never onto a name in use: StateError (already-exists). Raises
+    CollectedError when it has left its window, UnknownError (unknown-label) when there never was one."""
     check_label_name(name)
     if head_of(txn, name) is not None:
         raise StateError(
@@ -148,6 +151,11 @@ def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
     txn.check_table(DELETED)  # a row that vanished must not bring back an older label
     head = newest_deleted(txn, name)
     if head is None:
+        span = newest_span(txn, name)
+        if span is not None and ending_of(txn, span.uid) is not None:
+            raise CollectedError(
+                f"the label {name} was deleted so long ago that it is no longer kept", next="jvs fs ls", label=name
+            )
         raise unknown_label(txn, name)
     deletion = skeleton_of(txn, head.entry_id)
     # The lineage goes round the deletion: an entry without content is nobody's merge base.
@@ -156,16 +164,14 @@ def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
     return _append(txn, note, name, head, "undelete", head.ca_id, parents, floor=floor)
 
 
-def rename(
-    txn: WriteTxn, note: Note, old: str, new: str, expect: Expect = ANYTHING, *, undoing: bool = False
-) -> Entry:
+def rename(txn: WriteTxn, note: Note, old: str, new: str, expect: Expect = ANYTHING, *, undoing: bool = False) -> Entry:
     """Give a label another name; its reflog goes with it. undoing: back to the name it had, an autosave's too. Raises
     StateError (already-exists), UsageError."""
     check_label_name(new)
     if is_autosave_name(new) and not undoing:
         raise _reserved(new)
     head = live_head(txn, old)
-    compare(old, head, expect)
+    compare(txn, old, head, expect)
     if head_of(txn, new) is not None:
         raise StateError(f"there is a label {new} already", next="jvs fs ls", label=new)
     _check_free(txn, new, leaving=old)
@@ -182,7 +188,7 @@ def undo(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Ent
     standing = head if head is not None else newest_deleted(txn, name)
     if standing is None:
         raise unknown_label(txn, name)
-    compare(name, head, expect)
+    compare(txn, name, head, expect)
     newest = _newest_move(txn, name, standing)
     note = note._replace(
         message=note.message or f"undo {newest.op} (generation {newest.generation})",
@@ -215,8 +221,16 @@ def record_detached(txn: WriteTxn, note: Note, ca_id: Digest) -> None:
     write_detached(txn, ca_id, max(0, note.now_ms), note.actor)
 
 
-def compare(name: str, head: Head | None, expect: Expect) -> None:
-    """Raise LabelMovedError, with the head as it is in this transaction, unless it is what was expected.
+def checkpoint(txn: WriteTxn, note: Note, name: str) -> Entry:
+    """Note in a label's reflog that the collector truncated it (the note's meta says how far); the label stays where
+    it is, and whoever expects what it was before is not disturbed."""
+    head = live_head(txn, name)
+    return _append(txn, note, name, head, "checkpoint", head.ca_id, (head.entry_id,))
+
+
+def compare(txn: ReadTxn, name: str, head: Head | None, expect: Expect) -> None:
+    """Raise LabelMovedError, with the head as it is in this transaction, unless it is what was expected. Entries of the
+    collector do not count: a label that stands at one is still at the entry below it.
 
     details: label, current (CA id in hex, None: absent), current_generation, current_entry, expected.
     """
@@ -229,7 +243,7 @@ def compare(name: str, head: Head | None, expect: Expect) -> None:
         met = head is None
     else:
         met = head is not None and head.generation == expect
-    if met:
+    if met or (head is not None and expect in _below_housekeeping(txn, head)):
         return
     raise LabelMovedError(
         f"{name} {_standing(head)}; expected {_expected(expect)}",
@@ -240,6 +254,17 @@ def compare(name: str, head: Head | None, expect: Expect) -> None:
         current_entry=None if head is None else head.entry_id.hex(),
         expected=expect.hex() if isinstance(expect, bytes) else expect,
     )
+
+
+def _below_housekeeping(txn: ReadTxn, head: Head) -> set[int | Digest]:
+    """The generations and ids of the entries at the head down to the newest that is a move of somebody's."""
+    places: set[int | Digest] = set()
+    skeleton = skeleton_of(txn, head.entry_id)
+    while skeleton is not None and skeleton.op in HOUSEKEEPING and skeleton.prev is not None:
+        places.add(skeleton.prev)
+        skeleton = skeleton_of(txn, skeleton.prev)
+        places |= set() if skeleton is None else {skeleton.generation}
+    return places
 
 
 def _standing(head: Head | None) -> str:
@@ -270,6 +295,7 @@ def _append(
     body = new_body(note.message, note.actor, note.tags, note.meta)
     uid = os.urandom(UID_SIZE) if head is None else head.uid
     lineage = _lineage(txn, head, parents)
+    _keep_bases(txn, uid, lineage)
     upstream = None if head is None else head.upstream
     if head is None or op == "merge":
         upstream = next((parent for parent in reversed(lineage.uids) if parent != uid), upstream)
@@ -291,32 +317,45 @@ def _append(
 
 
 class _Lineage(NamedTuple):
+    """The depth of an entry; of each of its parents the label it belongs to, and its content."""
+
     depth: int
     uids: tuple[bytes, ...]
+    contents: tuple[Digest, ...]
 
 
 def _lineage(txn: WriteTxn, head: Head | None, parents: Sequence[Digest]) -> _Lineage:
     """The depth of an entry with these parents, and the labels they belong to; raises UsageError, UnknownError."""
     if len(parents) > MAX_PARENTS or len(set(parents)) != len(parents):
         raise UsageError(f"an entry has at most {MAX_PARENTS} parents, each of them once")
-    depth, uids = 0, []
+    depth, uids, contents = 0, [], []
     for parent in parents:
         if head is not None and parent == head.entry_id:
             depth = max(depth, head.depth)
             uids.append(head.uid)
+            contents.append(head.ca_id)
             continue
         found = skeleton_of(txn, _digest(parent, "a parent"))
         if found is None or found.to is None:
             raise UnknownError(f"no reflog entry with content has the id {parent.hex()}", id=parent.hex())
         depth = max(depth, found.depth)
         uids.append(found.uid)
-    return _Lineage(depth + 1, tuple(uids))
+        contents.append(found.to)
+    return _Lineage(depth + 1, tuple(uids), tuple(contents))
+
+
+def _keep_bases(txn: WriteTxn, uid: bytes, lineage: _Lineage) -> None:
+    """Make roots of what a label comes from in other labels, which later merges start from, as long as it is there
+    (one that was collected is no obstacle: such a merge has two sides only)."""
+    for owner, content in zip(lineage.uids, lineage.contents, strict=True):
+        if owner != uid and txn.info(Kind.PAGE, content) is not None:
+            txn.require(content)
 
 
 def _newest_move(txn: WriteTxn, name: str, head: Head) -> Entry:
     """The label's newest entry that somebody may want undone (not one of the collector's)."""
     entry = entry_at(txn, head.uid, head.generation)
-    while entry is not None and entry.op in _HOUSEKEEPING:
+    while entry is not None and entry.op in HOUSEKEEPING:
         entry = None if entry.prev is None else entry_by_id(txn, entry.prev)
     if entry is None:
         raise StateError(f"{name} has no move left in its reflog that could be undone", code="nothing-to-undo")

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.errors import IndexDamagedError, UnknownError
-from jvs.labels.model import Entry, LabelInfo, decode_entry, decode_skeleton, message_in
+from jvs.labels.model import (
+    Entry,
+    LabelInfo,
+    decode_entry,
+    decode_skeleton,
+    glance,
+    is_housekeeping,
+    message_in,
+)
 from jvs.labels.names import check_label_name
 from jvs.labels.records import tag_row
 from jvs.labels.tables import (
@@ -27,6 +35,7 @@ from jvs.labels.tables import (
     newest_deleted,
     newest_span,
     owner_of,
+    place_of,
     span_key,
     split_entry_key,
     unpack_head,
@@ -104,8 +113,10 @@ def log_page(txn: ReadTxn, uid: bytes, first: int, last: int, count: int, *, new
     return page
 
 
-def nth_generation(txn: ReadTxn, head: Head, back: int) -> int | None:
-    """The generation `back` moves before the head (0: the head's); None beyond the first. O(back).
+def nth_generation(txn: ReadTxn, head: Head, back: int, *, moves_only: bool = False) -> int | None:
+    """The generation `back` entries before the head (0: the head's); None beyond the first. O(back).
+
+    moves_only: entries of the collector do not count (the newest move is 0).
 
     Raises IndexDamagedError when the newest entry, or the first one where that matters, has vanished.
     """
@@ -113,9 +124,10 @@ def nth_generation(txn: ReadTxn, head: Head, back: int) -> int | None:
     for generation, skeleton, _body in entries_between(txn, head.uid, 0, head.generation, reverse=True):
         if below == head.entry_id and generation != head.generation:
             break
-        if back == 0:
-            return generation
-        back -= 1
+        if not (moves_only and is_housekeeping(skeleton)):
+            if back == 0:
+                return generation
+            back -= 1
         below = decode_skeleton(skeleton).prev
     if below is not None:
         raise IndexDamagedError(f"reflog entries before generation {head.generation} are missing", uid=head.uid.hex())
@@ -204,7 +216,15 @@ def _info(txn: ReadTxn, name: str, head: Head) -> LabelInfo:
     found = entry_bytes(txn, head.uid, head.generation)
     if found is None:
         raise IndexDamagedError(f"the newest reflog entry of {name} is not there")
-    message = "" if found[1] is None else message_in(found[1])
+    skeleton, body, at_ms = *found, head.at_ms
+    while is_housekeeping(skeleton):
+        bones = decode_skeleton(skeleton)
+        place = None if bones.prev is None else place_of(txn, bones.prev)
+        below = None if place is None else entry_bytes(txn, *place)
+        if below is None:
+            raise IndexDamagedError(f"reflog entries of {name} are missing")
+        (skeleton, body), at_ms = below, glance(below[0]).at_ms
+    message = "" if body is None else message_in(body)
     upstream = None if head.upstream is None else owner_of(txn, head.upstream)
     if upstream is None and head.upstream is not None:
         raise IndexDamagedError(f"the label that {name} follows has lost its name")
@@ -214,7 +234,7 @@ def _info(txn: ReadTxn, name: str, head: Head) -> LabelInfo:
         ca_id=head.ca_id,
         generation=head.generation,
         entry_id=head.entry_id,
-        at_ms=head.at_ms,
+        at_ms=at_ms,
         message=message,
         upstream=upstream.name if upstream is not None and upstream.live else None,
     )

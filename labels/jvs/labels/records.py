@@ -7,7 +7,7 @@ the name of its op: an op that a newer version invented is applied by what it di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from jvs.castore.backend import ReadTxn, WriteTxn
@@ -18,23 +18,33 @@ from jvs.labels.tables import (
     DELETED,
     DETACHED,
     ENTRIES,
+    FLOORS,
+    FORGOTTEN,
     IDS,
     LABELS,
+    PINS,
+    RETENTION,
     SNAPSHOTS,
     TAGGED,
     TAGS,
     UIDS,
+    Ending,
     Head,
     NameSpan,
     Owner,
+    PinRow,
+    PolicyRow,
     TagRow,
+    entry_bytes,
     entry_key,
+    floor_of,
     name_key,
     newest_span,
     number,
     owner_of,
     pack_row,
     place_of,
+    policy_revision,
     put_span,
     span_key,
     unpack_head,
@@ -45,6 +55,15 @@ LABEL_OP: Final = "label."
 """Journal ops of moves: this and the entry's op, e.g. `label.push`."""
 UNTAG_OP: Final = "tag.delete"
 DETACH_OP: Final = "detached"
+UNDETACH_OP: Final = "detached.expired"
+RETENTION_OP: Final = "retention"
+PIN_OP: Final = "pin"
+UNPIN_OP: Final = "unpin"
+FORGET_OP: Final = "forget"
+TRUNCATE_OP: Final = "truncate"
+
+MAX_LISTED: Final = 256
+"""Most pins, snapshots or entries one record names, so that it stays far below the limit of the journal."""
 
 
 class Move(NamedTuple):
@@ -88,6 +107,47 @@ def write_detached(txn: WriteTxn, ca_id: Digest, at_ms: int, actor: str) -> None
     apply_detached(txn, ca_id, at_ms)
 
 
+def write_undetached(txn: WriteTxn, ca_ids: Sequence[Digest], actor: str) -> None:
+    """Journal and apply the end of detached records (at most MAX_LISTED)."""
+    txn.journal(UNDETACH_OP, {"ca_ids": list(ca_ids)}, {"actor": actor})
+    apply_undetached(txn, ca_ids)
+
+
+def write_retention(txn: WriteTxn, pattern: str, policy: bytes | None, at_ms: int, actor: str) -> None:
+    """Journal and apply a policy (None: no longer any) of the labels that match."""
+    txn.journal(RETENTION_OP, {"pattern": pattern, "policy": policy, "at_ms": at_ms}, {"actor": actor})
+    apply_retention(txn, pattern, policy, at_ms)
+
+
+def write_pin(txn: WriteTxn, pin_id: bytes, row: PinRow) -> None:
+    """Journal and apply a pin."""
+    txn.journal(
+        PIN_OP,
+        {"id": pin_id, "ca_id": row.ca_id, "at_ms": row.at_ms, "until": row.until_ms},
+        {"actor": row.who, "message": row.message},
+    )
+    apply_pin(txn, pin_id, row)
+
+
+def write_unpin(txn: WriteTxn, pin_ids: Sequence[bytes], actor: str) -> None:
+    """Journal and apply the removal of pins (at most MAX_LISTED)."""
+    txn.journal(UNPIN_OP, {"ids": list(pin_ids)}, {"actor": actor})
+    apply_unpin(txn, pin_ids)
+
+
+def write_forget(txn: WriteTxn, name: str, generation: int, actor: str) -> None:
+    """Journal and apply the end of the label deleted under `name` by that generation: it cannot come back."""
+    txn.journal(FORGET_OP, {"label": name, "generation": generation}, {"actor": actor})
+    apply_forget(txn, name, generation)
+
+
+def write_truncate(txn: WriteTxn, uid: bytes, generations: Sequence[int], floor: int, actor: str) -> None:
+    """Journal and apply the loss of the bodies of these entries of one label (at most MAX_LISTED), after which no
+    entry up to `floor` has one."""
+    txn.journal(TRUNCATE_OP, {"uid": uid, "generations": list(generations), "floor": floor}, {"actor": actor})
+    apply_truncate(txn, uid, generations, floor)
+
+
 def move_from_journal(skeleton: Mapping[str, Any], body: Mapping[str, Any] | None) -> Move:
     """The move in a journal record; raises IntegrityError when there is none."""
     name, raw, upstream = skeleton.get("label"), skeleton.get("entry"), skeleton.get("upstream")
@@ -126,6 +186,52 @@ def apply_detached(txn: WriteTxn, ca_id: Digest, at_ms: int) -> None:
     known = txn.get(DETACHED, ca_id)
     newest = at_ms if known is None else max(at_ms, int.from_bytes(known, "big"))
     txn.put(DETACHED, ca_id, number(newest))
+
+
+def apply_undetached(txn: WriteTxn, ca_ids: Sequence[Digest]) -> None:
+    """End detached records."""
+    for ca_id in ca_ids:
+        txn.delete(DETACHED, ca_id)
+
+
+def apply_retention(txn: WriteTxn, pattern: str, policy: bytes | None, at_ms: int) -> None:
+    """Set or unset a policy, as the next change of policies there is."""
+    row = PolicyRow(policy, policy_revision(txn) + 1, at_ms)
+    txn.put(RETENTION, pattern.encode("utf-8"), pack_row(row))
+
+
+def apply_pin(txn: WriteTxn, pin_id: bytes, row: PinRow) -> None:
+    """Pin."""
+    txn.put(PINS, pin_id, pack_row(row))
+
+
+def apply_unpin(txn: WriteTxn, pin_ids: Sequence[bytes]) -> None:
+    """Remove pins."""
+    for pin_id in pin_ids:
+        txn.delete(PINS, pin_id)
+
+
+def apply_forget(txn: WriteTxn, name: str, generation: int) -> None:
+    """A deleted label can no longer come back; its name keeps its tombstone. Raises IntegrityError when there is no
+    such deleted label."""
+    key = span_key(name, generation)
+    raw = txn.get(DELETED, key)
+    if raw is None:
+        raise IntegrityError(f"no label {name} was deleted by its generation {generation}")
+    head = unpack_head(raw)
+    txn.delete(DELETED, key)
+    txn.put(FORGOTTEN, head.uid, pack_row(Ending(head.generation, head.entry_id)))
+
+
+def apply_truncate(txn: WriteTxn, uid: bytes, generations: Sequence[int], floor: int) -> None:
+    """Drop the bodies of entries. Raises IntegrityError when one was never there."""
+    for generation in generations:
+        found = entry_bytes(txn, uid, generation)
+        if found is None:
+            raise IntegrityError(f"the label {uid.hex()} has no generation {generation} to be truncated")
+        txn.put(ENTRIES, entry_key(uid, generation), pack_row((found[0], None)))
+    if floor > floor_of(txn, uid):
+        txn.put(FLOORS, uid, number(floor))
 
 
 def tag_row(txn: ReadTxn, tag: str) -> TagRow:

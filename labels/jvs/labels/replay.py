@@ -2,53 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from jvs.castore.backend import JournalRecord, WriteTxn
 from jvs.castore.digest import DIGEST_SIZE, Digest
-from jvs.errors import IntegrityError
+from jvs.errors import IntegrityError, UsageError
+from jvs.labels.model import UID_SIZE
+from jvs.labels.names import check_pattern
 from jvs.labels.records import (
     DETACH_OP,
+    FORGET_OP,
     LABEL_OP,
+    PIN_OP,
+    RETENTION_OP,
+    TRUNCATE_OP,
+    UNDETACH_OP,
+    UNPIN_OP,
     UNTAG_OP,
     apply_detached,
+    apply_forget,
     apply_move,
+    apply_pin,
+    apply_retention,
+    apply_truncate,
+    apply_undetached,
+    apply_unpin,
     apply_untag,
     move_from_journal,
 )
-
-T = TypeVar("T")
+from jvs.labels.retention import decode_policy
+from jvs.labels.roots import roots
+from jvs.labels.tables import PIN_ID_SIZE, PinRow
 
 
 def replay(txn: WriteTxn, records: Iterable[JournalRecord]) -> Iterator[Digest]:
     """Apply every record of the pointer plane, oldest first, to label tables that are empty (or hold exactly what the
     records before these made); others are passed over.
 
-    Yields each root as its record is applied, so it must be exhausted. Nothing is required to be in the object index,
-    which may itself be in the making. Raises IntegrityError when a record does not verify or does not follow.
+    Yields the roots there are after the last one, so it must be exhausted. Nothing is required to be in the object
+    index, which may itself be in the making. Raises IntegrityError when a record does not verify or does not follow.
     """
     for record in records:
         if record.op.startswith(LABEL_OP):
-            root = apply_move(txn, move_from_journal(record.skeleton, record.body)).to
-            if root is not None:
-                yield root
-        elif record.op == UNTAG_OP:
-            apply_untag(txn, _field(record, "tag", str))
-        elif record.op == DETACH_OP:
-            ca_id = _field(record, "ca_id", bytes)
-            if len(ca_id) != DIGEST_SIZE:
-                raise _damaged(record)
-            apply_detached(txn, ca_id, _field(record, "at_ms", int))
-            yield ca_id
+            apply_move(txn, move_from_journal(record.skeleton, record.body))
+        elif record.op in _APPLY:
+            _APPLY[record.op](txn, _Fields(record))
+    for root in roots(txn, 0, every_base=True):
+        yield root.ca_id
 
 
-def _field(record: JournalRecord, name: str, kind: type[T]) -> T:
-    value = record.skeleton.get(name)
-    if not isinstance(value, kind):
-        raise _damaged(record)
-    return value
+class _Fields:
+    """The fields of a record, each checked as it is taken."""
+
+    def __init__(self, record: JournalRecord) -> None:
+        self._record = record
+
+    def text(self, name: str) -> str:
+        value: str = self._checked(name, str)
+        return value
+
+    def number(self, name: str) -> int:
+        value: int = self._checked(name, int)
+        if value < 0:
+            raise self._damaged()
+        return value
+
+    def raw(self, name: str, size: int | None = None) -> bytes:
+        value: bytes = self._checked(name, bytes)
+        if size is not None and len(value) != size:
+            raise self._damaged()
+        return value
+
+    def absent(self, name: str) -> bool:
+        """Whether the field is there and nil."""
+        return name in self._record.skeleton and self._record.skeleton[name] is None
+
+    def raws(self, name: str, size: int) -> list[bytes]:
+        values: list[bytes] = self._checked(name, list)
+        if [value for value in values if type(value) is not bytes or len(value) != size]:
+            raise self._damaged()
+        return values
+
+    def numbers(self, name: str) -> list[int]:
+        values: list[int] = self._checked(name, list)
+        if [value for value in values if type(value) is not int or value < 0]:
+            raise self._damaged()
+        return values
+
+    def said(self, name: str) -> str:
+        """A field of the body; empty when the body was dropped."""
+        value = (self._record.body or {}).get(name, "")
+        if not isinstance(value, str):
+            raise self._damaged()
+        return value
+
+    def _checked(self, name: str, kind: type) -> Any:
+        value = self._record.skeleton.get(name)
+        if type(value) is not kind:
+            raise self._damaged()
+        return value
+
+    def _damaged(self) -> IntegrityError:
+        record = self._record
+        return IntegrityError(f"journal record {record.seq} ({record.op}) is not one", code="journal-damaged")
 
 
-def _damaged(record: JournalRecord) -> IntegrityError:
-    return IntegrityError(f"journal record {record.seq} ({record.op}) is not one", code="journal-damaged")
+def _retention(txn: WriteTxn, fields: _Fields) -> None:
+    pattern, policy = fields.text("pattern"), None
+    try:
+        check_pattern(pattern)
+    except UsageError as error:
+        raise IntegrityError(error.message, code="journal-damaged") from None
+    if not fields.absent("policy"):
+        policy = decode_policy(fields.raw("policy")).encode()
+    apply_retention(txn, pattern, policy, fields.number("at_ms"))
+
+
+def _pin(txn: WriteTxn, fields: _Fields) -> None:
+    until = None if fields.absent("until") else fields.number("until")
+    ca_id = fields.raw("ca_id", DIGEST_SIZE)
+    row = PinRow(ca_id, fields.number("at_ms"), until, fields.said("actor"), fields.said("message"))
+    apply_pin(txn, fields.raw("id", PIN_ID_SIZE), row)
+
+
+def _truncate(txn: WriteTxn, fields: _Fields) -> None:
+    apply_truncate(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations"), fields.number("floor"))
+
+
+_APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
+    UNTAG_OP: lambda txn, fields: apply_untag(txn, fields.text("tag")),
+    DETACH_OP: lambda txn, fields: apply_detached(txn, fields.raw("ca_id", DIGEST_SIZE), fields.number("at_ms")),
+    UNDETACH_OP: lambda txn, fields: apply_undetached(txn, fields.raws("ca_ids", DIGEST_SIZE)),
+    RETENTION_OP: _retention,
+    PIN_OP: _pin,
+    UNPIN_OP: lambda txn, fields: apply_unpin(txn, fields.raws("ids", PIN_ID_SIZE)),
+    FORGET_OP: lambda txn, fields: apply_forget(txn, fields.text("label"), fields.number("generation")),
+    TRUNCATE_OP: _truncate,
+}

@@ -63,6 +63,11 @@ class Policy(NamedTuple):
         return " ".join(map(str, self.rules))
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether no entry ever leaves the window."""
+        return self.rules[0].name == _ALL
+
+    @property
     def deleted_ms(self) -> int:
         """How long a deleted label stays."""
         return next((rule.amount for rule in self.rules if rule.name == _DELETED), DELETED_MS)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from jvs.castore import names as paths
 from jvs.castore.backend import Kind, ReadTxn, Table
 from jvs.castore.digest import DIGEST_SIZE, MIN_PREFIX, Digest, is_hex
-from jvs.errors import AmbiguousError, UnknownError, UsageError
+from jvs.errors import AmbiguousError, CollectedError, UnknownError, UsageError
 from jvs.labels import reads
 from jvs.labels.model import Entry, Expect, decode_skeleton
 from jvs.labels.names import TAG_PREFIX, check_tag, label_name_fault, shown
@@ -176,7 +176,7 @@ def resolve(txn: ReadTxn, revision: Revision, *, now_ms: int, tz: tzinfo | None 
             return _resolve_name(txn, text, path)
         case Back(label, moves):
             head = reads.live_head(txn, label)
-            generation = reads.nth_generation(txn, head, moves)
+            generation = reads.nth_generation(txn, head, moves, moves_only=True)
             if generation is None:
                 raise UnknownError(f"{label} has fewer than {moves:,} moves before its head", label=label)
             return _at_generation(txn, label, head, generation, path)
@@ -433,6 +433,13 @@ def _of_entry(txn: ReadTxn, entry: Entry, path: bytes | None) -> Resolved:
     if entry.to is None:
         raise UnknownError(
             f"{entry.label}@{entry.generation} is where the label was deleted: there is no content", label=entry.label
+        )
+    if entry.dropped and txn.info(Kind.PAGE, entry.to) is None:
+        raise CollectedError(
+            f"{entry.label}@{entry.generation} has left the retention window: its snapshot was collected",
+            next=f"jvs fs log {entry.label}",
+            label=entry.label,
+            generation=entry.generation,
         )
     owner = owner_of(txn, entry.uid)
     label = owner.name if owner is not None and owner.live else None

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest
-from jvs.labels import lineage, moves, reads, revisions, verify
+from jvs.labels import lineage, moves, pins, reads, revisions, verify
 from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest, Note
 from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
+from jvs.labels.pins import Pin
 from jvs.labels.revisions import Resolved, Revision
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+
+    from jvs.labels.policies import SetPolicy
+    from jvs.labels.retention import Policy
+    from jvs.labels.truncation import Expired
 
 LOG_PAGE = 256
 """Entries read per transaction while a reflog is streamed: a slow reader must not hold a read view open."""
@@ -111,6 +116,31 @@ class LabelStore(Protocol):
 
     def record_detached(self, ca_id: Digest) -> None:
         """Keep a snapshot that no label points to for 24 hours."""
+
+    def pin(self, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
+        """Keep a snapshot until a time, or until it is unpinned. Raises CollectedError, UsageError (a time that has
+        passed)."""
+
+    def unpin(self, target: bytes) -> Sequence[Pin]:
+        """Remove one pin (by its id) or all of a snapshot (by its CA id); raises UnknownError (unknown-pin)."""
+
+    def pins(self) -> Sequence[Pin]:
+        """Every pin, the oldest first; also those whose time has passed, until `expire` removes them."""
+
+    def set_retention(self, pattern: str, rules: Iterable[str]) -> Policy:
+        """Replace the policy of the labels that match a pattern (see `retention`); raises UsageError (bad-policy,
+        bad-duration). Nothing is dropped before `expire`."""
+
+    def unset_retention(self, pattern: str) -> None:
+        """Take the policy of a pattern back; raises UnknownError (unknown-policy)."""
+
+    def retention(self) -> Sequence[SetPolicy]:
+        """Every policy, the built-in ones too, in byte order of the patterns."""
+
+    def expire(self, now_ms: int) -> Iterator[Expired]:
+        """End what has left its window at that time (see `truncation`), reporting after each transaction: entries lose
+        their bodies, deleted labels can no longer come back, pins and detached records go. Heads, tagged entries,
+        ids and links stay."""
 
 
 class Labels:
@@ -219,6 +249,18 @@ class Labels:
         with self._store.read() as txn:
             return lineage.is_ancestor(txn, ancestor, descendant)
 
+    def pins(self) -> Sequence[Pin]:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return pins.list_pins(txn)
+
+    def retention(self) -> Sequence[SetPolicy]:
+        """See LabelStore."""
+        from jvs.labels import policies
+
+        with self._store.read() as txn:
+            return policies.list_policies(txn)
+
     def verify_chain(self, name: str) -> int:
         """Recompute every id and link of a label's reflog; the number of entries. Raises IntegrityError."""
         with self._store.read() as txn:
@@ -235,8 +277,7 @@ class Labels:
         """`move_in`, in a transaction of its own."""
         if request.expect is None or request.expect == 0 or request.expect is ANYTHING:
             self.get(request.name)  # it may be a creation: see `reads.label_info`
-        with self._store.write() as txn:
-            return self.move_in(txn, request)
+        return self._store.transact(lambda txn: self.move_in(txn, request))
 
     def move_in(self, txn: WriteTxn, request: MoveRequest) -> Entry:
         """Carry out a MoveRequest; see `moves.move` for what it raises."""
@@ -278,28 +319,30 @@ class Labels:
         message: str = "",
     ) -> Entry:
         """See LabelStore."""
-        with self._store.write() as txn:
-            return moves.reset(txn, self._note(message), name, target, expect, allow_unlogged=allow_unlogged)
+        note = self._note(message)
+        return self._store.transact(
+            lambda txn: moves.reset(txn, note, name, target, expect, allow_unlogged=allow_unlogged)
+        )
 
     def delete(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
         """See LabelStore."""
-        with self._store.write() as txn:
-            return moves.delete(txn, self._note(message), name, expect)
+        note = self._note(message)
+        return self._store.transact(lambda txn: moves.delete(txn, note, name, expect))
 
     def undelete(self, name: str, *, message: str = "") -> Entry:
         """See LabelStore."""
-        with self._store.write() as txn:
-            return moves.undelete(txn, self._note(message), name)
+        note = self._note(message)
+        return self._store.transact(lambda txn: moves.undelete(txn, note, name))
 
     def rename(self, old: str, new: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
         """See LabelStore."""
-        with self._store.write() as txn:
-            return moves.rename(txn, self._note(message), old, new, expect)
+        note = self._note(message)
+        return self._store.transact(lambda txn: moves.rename(txn, note, old, new, expect))
 
     def undo(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
         """See LabelStore."""
-        with self._store.write() as txn:
-            return moves.undo(txn, self._note(message), name, expect)
+        note = self._note(message)
+        return self._store.transact(lambda txn: moves.undo(txn, note, name, expect))
 
     def delete_tag(self, tag: str, *, message: str = "") -> None:
         """See LabelStore."""
@@ -308,12 +351,43 @@ class Labels:
 
     def record_detached(self, ca_id: Digest) -> None:
         """See LabelStore."""
-        with self._store.write() as txn:
-            self.record_detached_in(txn, ca_id)
+        self._store.transact(lambda txn: self.record_detached_in(txn, ca_id))
 
     def record_detached_in(self, txn: WriteTxn, ca_id: Digest) -> None:
         """`record_detached`, in a transaction."""
         moves.record_detached(txn, self._note(), ca_id)
+
+    def pin(self, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
+        """See LabelStore."""
+        note = self._note(message)
+        return self._store.transact(lambda txn: pins.pin(txn, note, ca_id, until_ms))
+
+    def unpin(self, target: bytes) -> Sequence[Pin]:
+        """See LabelStore."""
+        note = self._note()
+        return self._store.transact(lambda txn: pins.unpin(txn, note, target))
+
+    def set_retention(self, pattern: str, rules: Iterable[str]) -> Policy:
+        """See LabelStore."""
+        from jvs.labels import policies  # as below: rarely needed, and not cheap to import
+        from jvs.labels.retention import parse_policy
+
+        note, policy = self._note(), parse_policy(rules)
+        self._store.transact(lambda txn: policies.set_policy(txn, note, pattern, policy))
+        return policy
+
+    def unset_retention(self, pattern: str) -> None:
+        """See LabelStore."""
+        from jvs.labels import policies
+
+        note = self._note()
+        self._store.transact(lambda txn: policies.unset_policy(txn, note, pattern))
+
+    def expire(self, now_ms: int) -> Iterator[Expired]:
+        """See LabelStore."""
+        from jvs.labels import truncation
+
+        return truncation.expire(self._store, self._note()._replace(now_ms=now_ms))
 
     def _note(
         self,

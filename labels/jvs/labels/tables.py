@@ -10,6 +10,10 @@
     TAGS        tag                          -> [last, floor]             serials given; those <= floor are deleted
     TAGGED      tag 0x00 serial              -> uid generation
     DETACHED    CA id                        -> at_ms                     snapshots recorded without a label
+    PINS        pin id                       -> PinRow                    snapshots that people want kept
+    RETENTION   pattern                      -> PolicyRow                 which labels obey which policy
+    FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back
+    FLOORS      uid                          -> generation                no entry up to that one has a body
 
 Generations, serials and times in keys are 8 bytes, big-endian, so key order is their order. A name holds no 0x00, so
 `name 0x00` starts the keys of exactly that name, and everything below `a/b` lies in [`a/b/`, `a/b0`).
@@ -38,8 +42,27 @@ SNAPSHOTS: Final = Table("roots")
 TAGS: Final = Table("tags")
 TAGGED: Final = Table("tagged")
 DETACHED: Final = Table("detached")
+PINS: Final = Table("pins")
+RETENTION: Final = Table("retention")
+FORGOTTEN: Final = Table("forgotten")
+FLOORS: Final = Table("floors")
 
-ALL_TABLES: Final = (LABELS, DELETED, NAMES, UIDS, ENTRIES, IDS, SNAPSHOTS, TAGS, TAGGED, DETACHED)
+ALL_TABLES: Final = (
+    LABELS,
+    DELETED,
+    NAMES,
+    UIDS,
+    ENTRIES,
+    IDS,
+    SNAPSHOTS,
+    TAGS,
+    TAGGED,
+    DETACHED,
+    PINS,
+    RETENTION,
+    FORGOTTEN,
+    FLOORS,
+)
 """Every table this package writes; all of it can be made again from the journal (`replay`)."""
 
 
@@ -79,6 +102,35 @@ class TagRow(NamedTuple):
 
     last: int
     floor: int
+
+
+class PinRow(NamedTuple):
+    """A pin: what it keeps, since when, until when (ms; None: until it is removed), for whom, and why."""
+
+    ca_id: Digest
+    at_ms: int
+    until_ms: int | None
+    who: str
+    message: str
+
+
+class PolicyRow(NamedTuple):
+    """A policy's canonical bytes (None: it was unset), the number of that change, and when it was made."""
+
+    policy: bytes | None
+    revision: int
+    at_ms: int
+
+
+class Ending(NamedTuple):
+    """Where the reflog of a forgotten label ends: its deletion."""
+
+    generation: int
+    entry_id: Digest
+
+
+PIN_ID_SIZE: Final = 16
+"""Bytes in the id of a pin; random."""
 
 
 def number(value: int) -> bytes:
@@ -126,6 +178,35 @@ def unpack_row(raw: bytes, fields: int) -> list[Any]:
 def unpack_head(raw: bytes) -> Head:
     """The Head in a value of LABELS or DELETED."""
     return Head(*unpack_row(raw, len(Head._fields)))
+
+
+def pin_rows(txn: ReadTxn) -> Iterator[tuple[bytes, PinRow]]:
+    """(id, pin) of every pin, also of those whose time has passed."""
+    for key, raw in txn.scan(PINS):
+        yield key, PinRow(*unpack_row(raw, len(PinRow._fields)))
+
+
+def policy_rows(txn: ReadTxn) -> Iterator[tuple[str, PolicyRow]]:
+    """(pattern, policy) of every pattern for which one was ever set."""
+    for key, raw in txn.scan(RETENTION):
+        yield key.decode("utf-8"), PolicyRow(*unpack_row(raw, len(PolicyRow._fields)))
+
+
+def policy_revision(txn: ReadTxn) -> int:
+    """How many times policies were changed in this store: a plan made under another number is stale."""
+    return max((row.revision for _pattern, row in policy_rows(txn)), default=0)
+
+
+def ending_of(txn: ReadTxn, uid: bytes) -> Ending | None:
+    """The ending of a forgotten label; None: it is not forgotten."""
+    raw = txn.get(FORGOTTEN, uid)
+    return None if raw is None else Ending(*unpack_row(raw, len(Ending._fields)))
+
+
+def floor_of(txn: ReadTxn, uid: bytes) -> int:
+    """The generation up to which no entry of a label has a body (0: none was ever dropped)."""
+    raw = txn.get(FLOORS, uid)
+    return 0 if raw is None else int.from_bytes(raw, "big")
 
 
 def head_of(txn: ReadTxn, name: str) -> Head | None:

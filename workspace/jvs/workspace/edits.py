@@ -43,7 +43,7 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
         def finish(txn: WriteTxn) -> Outcome:
             before = repo.labels.get_in(txn, label)
             try:
-                compare(label, head_of(txn, label), expect)
+                compare(txn, label, head_of(txn, label), expect)
                 entry = repo.labels.move_in(txn, request)
             except LabelMovedError as error:
                 repo.labels.record_detached_in(txn, tree.digest)
