@@ -117,6 +117,9 @@ class ReadTxn(Protocol):
     def info(self, kind: Kind, key: Digest) -> ObjectInfo | None:
         """What the index knows of an object, or None."""
 
+    def layout_seq(self, page: Digest) -> int | None:
+        """The sequence number of a page's layout: it rises with every replacement. None: there is no layout."""
+
 
 class WriteTxn(ReadTxn, Protocol):
     """A serialisable write transaction: all of it is durable when the `with` block ends, or none of it.
@@ -186,6 +189,11 @@ class ObjectWriter(Protocol):
         """Append an object. `children`: every object directly below it (a page: its child pages and its layout, if
         it has one; a layout: its parts, chunks and recipes; a recipe: its chunks or leaves). Children are put before
         parents; a layout directly before its page. A second put of the same name in one writer is ignored."""
+
+    def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
+        """Append a new layout for a page that is in the store, to replace the one with sequence number `seq` when it
+        is published. A layout is the only object that can be replaced; when another one has taken the place of `seq`
+        meanwhile, or the page is gone, this one is dropped: read again, and try again."""
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """Make everything put so far durable, insert it into the index (children before parents, each child looked up

@@ -104,6 +104,8 @@ class BackendContract:
         assert keys == sorted(key for _, key, _ in objects)
         assert [info.key for info in store.list(Kind.PAGE)] == [page_digest(b"no chunk")]
         assert list(store.list(Kind.LAYOUT)) == []
+        assert list(store.keys(Kind.CHUNK)) == keys
+        assert list(store.keys(Kind.LAYOUT)) == []
 
     def test_delete_says_how_many_were_there(self, store: Store) -> None:
         put_all(store, [chunk(b"a"), chunk(b"b"), chunk(b"c")])
@@ -113,6 +115,47 @@ class BackendContract:
         assert store.missing(Kind.CHUNK, [file_digest(b"c")]) == set()
         put_all(store, [chunk(b"a")])
         assert bytes(store.get(Kind.CHUNK, keys[0]).data) == b"a"
+
+    def test_a_layout_is_replaced_once(self, store: Store) -> None:
+        part, other = chunk(b"part"), chunk(b"other part")
+        kind, key, stored = page(b"a page")
+        with store.writer() as writer:
+            writer.put(*part)
+            writer.put(*layout(key, b"first"), [Ref(Kind.CHUNK, part[1])])
+            writer.put(kind, key, stored, [Ref(Kind.LAYOUT, key)])
+            writer.publish()
+        with store.read() as read:
+            seq = read.layout_seq(key)
+            assert seq is not None
+            assert read.layout_seq(file_digest(b"no page")) is None
+        for text in (b"second", b"too late"):
+            with store.writer() as writer:
+                writer.put(*other)
+                writer.replace_layout(key, seq, layout(key, text)[2], [Ref(Kind.CHUNK, other[1])])
+                writer.publish()
+            assert bytes(store.get(Kind.LAYOUT, key).data) == b"second"
+        with store.read() as read:
+            assert read.layout_seq(key) == seq + 1
+        absent = page(b"never put")[1]
+        with store.writer() as writer:
+            writer.replace_layout(absent, 1, layout(absent, b"of nothing")[2], [])
+            writer.publish()
+        assert store.missing(Kind.LAYOUT, [absent]) == {absent}
+
+    def test_a_new_layout_needs_what_it_names(self, store: Store) -> None:
+        kind, key, stored = page(b"a page")
+        with store.writer() as writer:
+            writer.put(*layout(key, b"first"))
+            writer.put(kind, key, stored, [Ref(Kind.LAYOUT, key)])
+            writer.publish()
+        with store.read() as read:
+            seq = read.layout_seq(key)
+        assert seq is not None
+        with store.writer() as writer:
+            writer.replace_layout(key, seq, layout(key, b"second")[2], [Ref(Kind.PART, key)])
+            with pytest.raises(MissingChildrenError):
+                writer.publish()
+        assert bytes(store.get(Kind.LAYOUT, key).data) == b"first"
 
     def test_a_missing_child_stops_the_publish(self, store: Store) -> None:
         kind, key, stored = page(b"parent")
@@ -371,6 +414,26 @@ class MetaContract:
         put_all(store, [root])
         with store.write() as txn:
             txn.require(root[1])
+
+    def test_transact(self, store: Store) -> None:
+        def work(txn: WriteTxn) -> int:
+            txn.put(NOTES, b"k", b"v")
+            return txn.count(NOTES)
+
+        assert store.transact(work) == 1
+        with store.read() as read:
+            assert read.get(NOTES, b"k") == b"v"
+
+    def test_locks_tell_who_lives(self, store: Store) -> None:
+        lock = store.locks.hold()
+        assert store.locks.take(lock.name) is None
+        lock.release()
+        lock.release()
+        taken = store.locks.take(lock.name)
+        assert taken is not None
+        assert store.locks.take(lock.name) is None
+        taken.release()
+        assert store.locks.hold().name != lock.name
 
 
 class JournalContract:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 class _Object(NamedTuple):
     stored: Stored
     height: int
+    seq: int
 
 
 class _State(NamedTuple):
@@ -62,6 +63,10 @@ class _MemoryReadTxn:
         if held is None:
             return None
         return ObjectInfo(kind, key, held.stored.size, len(held.stored.data), held.height)
+
+    def layout_seq(self, page: Digest) -> int | None:
+        held = self._state.objects.get(object_name(Kind.LAYOUT, page))
+        return None if held is None else held.seq
 
 
 class _MemoryWriteTxn(_MemoryReadTxn):
@@ -107,8 +112,11 @@ class _MemoryWriteTxn(_MemoryReadTxn):
         return None if held is None else held.height
 
     def insert(self, item: Pending[Stored], height: int) -> None:
-        self._state.objects[item.name] = _Object(item.place, height)
-        self.marks.inserted(item.name, height)
+        self._state.objects[item.name] = _Object(item.place, height, item.replaces + 1)
+        if item.replaces:
+            self.marks.replaced(item.name)
+        else:
+            self.marks.inserted(item.name, height)
 
     def remove(self, name: bytes) -> bool:
         held = self._state.objects.pop(name, None)
@@ -131,6 +139,9 @@ class _MemoryWriter:
     def put(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
         if self._queue.first(kind, key):
             self._queue.add(kind, key, stored.codec, stored.size, len(stored.data), children, stored)
+
+    def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
+        self._queue.add_layout(page, seq, stored.codec, stored.size, len(stored.data), children, stored)
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         return self._queue.publish(self._store.write, then)

@@ -38,13 +38,17 @@ class Pending(NamedTuple, Generic[P]):
     stored: int
     children: tuple[bytes, ...]
     place: P
+    replaces: int = 0  # a layout: the sequence number of the one it replaces; 0: it is its page's first
 
 
 class IndexTxn(MarkedTxn, Protocol[P]):
     """What a backend's write transaction offers to `PublishQueue`."""
 
     def insert(self, item: Pending[P], height: int) -> None:
-        """Insert, replacing what was under that name."""
+        """Insert; a layout takes the place of one that was there."""
+
+    def layout_seq(self, page: Digest) -> int | None:
+        """See `backend.ReadTxn`."""
 
 
 class PublishQueue(Generic[P]):
@@ -75,6 +79,14 @@ class PublishQueue(Generic[P]):
         name = object_name(kind, key)
         below = tuple([object_name(*child) for child in children])
         self._pending[name] = Pending(name, codec, size, stored, below, place)
+
+    def add_layout(
+        self, page: Digest, seq: int, codec: Codec, size: int, stored: int, children: Sequence[Ref], place: P
+    ) -> None:
+        """Queue a layout that replaces the one with that sequence number."""
+        name = object_name(Kind.LAYOUT, page)
+        below = tuple([object_name(*child) for child in children])
+        self._pending[name] = Pending(name, codec, size, stored, below, place, seq)
 
     def publish(
         self, write: Callable[[], AbstractContextManager[IndexTxn[P]]], then: Callable[[WriteTxn], T] | None
@@ -142,7 +154,9 @@ class PublishQueue(Generic[P]):
             # Without a pin all of it goes into this transaction: there are few, see `publish`.
             if self._pin is not None and perf_counter() > deadline:
                 break
-            if txn.height_of(unit[-1].name) is None:
+            if unit[0].replaces:
+                lookups += self._replace(txn, unit[0], missing, condemned)
+            elif txn.height_of(unit[-1].name) is None:
                 lookups += self._insert(txn, unit, missing, condemned)
                 inserted.extend(unit)
             lookups += 1
@@ -159,21 +173,39 @@ class PublishQueue(Generic[P]):
         self, txn: IndexTxn[P], unit: list[Pending[P]], missing: dict[bytes, None], condemned: dict[bytes, None]
     ) -> int:
         """Insert one unit; note the children that are nowhere, or condemned. Returns how many look-ups it took."""
-        lookups = 0
         for item in unit:
-            height = 0
-            for child in item.children:
-                lookups += 1
-                below = txn.height_of(child)
-                if below is None:
-                    if child not in self._pending:
-                        missing[child] = None
-                else:
-                    height = max(height, below)
-                    if txn.marks.condemned(child, below):
-                        condemned[child] = None
+            height = self._look_up(txn, item, missing, condemned)
             txn.insert(item, height + 1 if item.name[0] in WITH_HEIGHT else 0)
-        return lookups
+        return sum(len(item.children) for item in unit)
+
+    def _replace(
+        self, txn: IndexTxn[P], item: Pending[P], missing: dict[bytes, None], condemned: dict[bytes, None]
+    ) -> int:
+        """Replace a layout, unless somebody was faster. What it names is told to those who are marking: they may have
+        visited the page already."""
+        page = item.name[1:]
+        if txn.height_of(object_name(Kind.PAGE, page)) is None or txn.layout_seq(page) != item.replaces:
+            return 1
+        self._look_up(txn, item, missing, condemned)
+        txn.insert(item, 0)
+        txn.marks.tell(item.children)
+        return len(item.children)
+
+    def _look_up(
+        self, txn: IndexTxn[P], item: Pending[P], missing: dict[bytes, None], condemned: dict[bytes, None]
+    ) -> int:
+        """The largest height of a child; notes those that are nowhere, and those that are condemned."""
+        height = 0
+        for child in item.children:
+            below = txn.height_of(child)
+            if below is None:
+                if child not in self._pending:
+                    missing[child] = None
+            else:
+                height = max(height, below)
+                if txn.marks.condemned(child, below):
+                    condemned[child] = None
+        return height
 
     def _protect(self, txn: IndexTxn[P], inserted: list[Pending[P]], *, last: bool) -> set[bytes]:
         """Change the pin by what this transaction inserted; the tops after it."""
@@ -195,7 +227,7 @@ class PublishQueue(Generic[P]):
         done: set[bytes] = set()
         opened: set[bytes] = set()
         for first in queued.values():
-            if first.name[0] == Kind.LAYOUT:
+            if first.name[0] == Kind.LAYOUT and not first.replaces:
                 if object_name(Kind.PAGE, first.name[1:]) not in queued:
                     raise ValueError("a layout is put directly before its page")
                 continue

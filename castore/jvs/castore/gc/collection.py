@@ -106,7 +106,10 @@ class Collection:
     def __exit__(self, *exc: object) -> None:
         """Withdraw what was not condemned; what was, and is not yet swept, is left to the next collector."""
         try:
-            if self._me.state == MARKING:
+            # what the store says counts: an interrupt may have come between the flip and our noting it
+            with self._store.read() as txn:
+                marking = any(one.id == self._me.id and one.state == MARKING for one in collectors(txn))
+            if marking:
                 _forget(self._store, self._me)
         except JvsError:
             pass  # the next collector does it
@@ -141,6 +144,14 @@ class Collection:
             found.update(object_name(Kind.PAGE, root) for root in roots(txn))
             found.update(name for _, name in live_pins(txn, self._store.locks))
         return found
+
+    def has_other_roots(self, roots: Roots) -> bool:
+        """Whether there are roots now that were none when they were read for the mark, and that nobody told of: they
+        were written down before, and counted as leaving."""
+        assert self._roots is not None
+        others = set(self._roots.without(self._read_roots(roots)))
+        with self._store.read() as txn:
+            return not others.issubset(told(txn, self._me))
 
     def _mark_from(self, roots: NameSet, step: Step) -> Mark:
         with self._store.read() as txn:

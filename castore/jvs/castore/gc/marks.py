@@ -127,6 +127,10 @@ class Marks:
             self._txn.put(CONDEMNED, sweep_key(collector, name, height), b"")
         self._note(name)
 
+    def replaced(self, name: bytes) -> None:
+        """Note that a layout was replaced: whether it is condemned, or a candidate, is as before."""
+        self._note(name)
+
     def removed(self, name: bytes, height: int) -> None:
         """Note a removal."""
         for collector in self._condemning:

@@ -139,12 +139,16 @@ class Environment:
         if self._users is None:
             return
         users, self._users = self._users, None
-        with _gate(self._path, self.readonly):
-            self._env.close()
-            if not self.readonly and users.lock(wait=False):
-                # Without the note the next one in examines the index, which is never wrong.
-                with suppress(OSError):
-                    _write_note(users, _clean_note(self._path))
+        try:
+            with _gate(self._path, self.readonly):
+                self._env.close()
+                if not self.readonly and users.lock(wait=False):
+                    # Without the note the next one in examines the index, which is never wrong.
+                    with suppress(OSError):
+                        _write_note(users, _clean_note(self._path))
+        except FileNotFoundError:
+            self._env.close()  # the store was removed while it was open
+        finally:
             users.close()
 
 

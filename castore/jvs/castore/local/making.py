@@ -6,7 +6,7 @@ import fcntl
 import os
 from typing import Final
 
-from jvs.castore.local import env
+from jvs.castore.local import env, reserve
 from jvs.castore.local.committed import SIZE as COMMITTED_SIZE
 from jvs.castore.local.config import StoreConfig, encode_config
 from jvs.castore.local.descriptors import sync_data, sync_directory
@@ -61,6 +61,7 @@ def _lay_out(path: str, settings: StoreSettings) -> None:
     _write(os.path.join(path, "journal"), b"")
     _write(os.path.join(path, "committed"), bytes(COMMITTED_SIZE))
     env.initialise(os.path.join(path, "index"))
+    reserve.make(path)
 
 
 def _write(path: str, data: bytes) -> None:

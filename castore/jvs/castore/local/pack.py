@@ -56,10 +56,9 @@ def record_length(stored: int) -> int:
     return HEADER + stored
 
 
-def encode_header(kind: Kind, key: Digest, stored: Stored) -> bytes:
-    """The header of an object's record."""
+def encode_header(kind: Kind, key: Digest, stored: Stored, seq: int = 0) -> bytes:
+    """The header of an object's record; seq: of a layout, its sequence number."""
     check = pack_checksum(stored.data)[:_DATA_CHECK]
-    seq = FIRST_LAYOUT if kind == Kind.LAYOUT else 0
     fields = _FIELDS.pack(MAGIC, kind, stored.codec, 0, stored.size, len(stored.data), seq, key, check)
     return fields + pack_checksum(fields)[:_HEADER_CHECK]
 

@@ -14,7 +14,7 @@ from jvs.castore.gc.marks import Marks
 from jvs.castore.local.env import Environment
 from jvs.castore.local.failures import lmdb_error
 from jvs.castore.local.journal import JournalHead, frame
-from jvs.castore.local.pack import FIRST_LAYOUT, record_length
+from jvs.castore.local.pack import record_length
 from jvs.castore.local.tables import (
     CHECK,
     JOURNAL,
@@ -145,6 +145,11 @@ class LocalReadTxn:
         """See `backend.ReadTxn`."""
         row = self.object_row(object_name(kind, key))
         return None if row is None else ObjectInfo(kind, key, row.size, row.stored, row.height)
+
+    def layout_seq(self, page: Digest) -> int | None:
+        """See `backend.ReadTxn`."""
+        row = self.object_row(object_name(Kind.LAYOUT, page))
+        return None if row is None else row.seq
 
     def object_row(self, name: bytes) -> ObjectRow | None:
         """The index row of an object."""
@@ -282,12 +287,18 @@ class LocalWriteTxn(LocalReadTxn):
     def insert(self, item: Pending[Place], height: int) -> None:
         """See `publish.IndexTxn`. Refuses when the pack was dropped meanwhile (StoreError, handle-failed)."""
         self._account(item.place.pack, record_length(item.stored))
-        layout_seq = FIRST_LAYOUT if item.name[0] == Kind.LAYOUT else 0
-        value = ObjectRow.FORMAT.pack(*item.place, item.stored, item.size, item.codec, height, layout_seq)
-        if layout_seq:
-            self.remove(item.name)  # one that lost its page
+        seq = item.replaces + 1 if item.name[0] == Kind.LAYOUT else 0
+        value = ObjectRow.FORMAT.pack(*item.place, item.stored, item.size, item.codec, height, seq)
+        if item.replaces:
+            old = self.object_row(item.name)
+            assert old is not None
+            self._account(old.pack, -record_length(old.stored))
+            self.marks.replaced(item.name)
+        else:
+            if seq:
+                self.remove(item.name)  # one that lost its page
+            self.marks.inserted(item.name, height)
         self.put(OBJECTS, item.name, value)
-        self.marks.inserted(item.name, height)
 
     def remove(self, name: bytes) -> bool:
         """Take an object out of the index; whether it was there."""

@@ -14,7 +14,15 @@ from jvs.castore.digest import Digest
 from jvs.castore.local.committed import check_not_rolled_back
 from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
 from jvs.castore.local.failures import os_error
-from jvs.castore.local.pack import ID_SIZE, MAX_STORED, SEAL_AT, encode_header, pack_header, pack_path
+from jvs.castore.local.pack import (
+    FIRST_LAYOUT,
+    ID_SIZE,
+    MAX_STORED,
+    SEAL_AT,
+    encode_header,
+    pack_header,
+    pack_path,
+)
 from jvs.castore.local.tables import OPEN_PACKS, PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
 from jvs.castore.publish import PublishQueue
@@ -118,14 +126,25 @@ class LocalWriter:
             return
         if len(stored.data) > MAX_STORED or stored.size > MAX_STORED:
             raise ValueError("an object of 4 GiB or more cannot be stored")
-        header = encode_header(kind, key, stored)
+        seq = FIRST_LAYOUT if kind == Kind.LAYOUT else 0
+        place = self._write(encode_header(kind, key, stored, seq), stored.data)
+        self._queue.add(kind, key, stored.codec, stored.size, len(stored.data), children, place)
+
+    def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
+        """See `backend.ObjectWriter`."""
+        self._check()
+        place = self._write(encode_header(Kind.LAYOUT, page, stored, seq + 1), stored.data)
+        self._queue.add_layout(page, seq, stored.codec, stored.size, len(stored.data), children, place)
+
+    def _write(self, *data: bytes) -> Place:
+        """Append a record; where it lies."""
         try:
             pack = self._current()
             place = Place(pack.id, pack.end)
-            self._append(pack, header, stored.data)
+            self._append(pack, *data)
         except (OSError, JvsError) as exc:
             raise self._fail(exc) from exc
-        self._queue.add(kind, key, stored.codec, stored.size, len(stored.data), children, place)
+        return place
 
     def _current(self) -> _Pack:
         """The pack to append to: the one at hand, else a free one, else a new one."""
@@ -290,13 +309,7 @@ class LocalWriter:
     def copy(self, raw: bytes) -> Place:
         """Append a whole record as it is; where it lies now. Nothing refers to it before `move`."""
         self._check()
-        try:
-            pack = self._current()
-            place = Place(pack.id, pack.end)
-            self._append(pack, raw)
-        except (OSError, JvsError) as exc:
-            raise self._fail(exc) from exc
-        return place
+        return self._write(raw)
 
     def move(self, moves: Sequence[tuple[bytes, Place, Place]]) -> int:
         """Make the copies durable, and let the index say so of each (name, old place, new place) of which it still
