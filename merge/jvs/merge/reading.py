@@ -12,17 +12,27 @@ from jvs.castore.manifest import DIRECTORY, FILE, INDEX, Child, Entry, File, Sym
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import PageReader
 from jvs.errors import UnknownError
-from jvs.merge.model import Path
+from jvs.merge.model import Path, Side
 
 
 class Version(NamedTuple):
-    """A file or symlink of one side. side, path: where it lies; data: its bytes when this merge made them, and then
-    `side` and `path` only say whose it is."""
+    """A file or symlink of one side.
+
+    side, path   where it lies
+    data         its bytes when this merge made them; `side` and `path` then only say whose it is
+    stands_for   what the side has itself, when this version already has something of the other side in it
+    """
 
     side: int
     path: Path
     entry: File | Symlink
     data: bytes | None = None
+    stands_for: Side | None = None
+
+    @property
+    def shown(self) -> Side:
+        """What the side has, for people and for conflicts."""
+        return self.stands_for or Side(self.path, self.entry)
 
 
 def leaf_of(read: PageReader, directory: Digest, name: bytes) -> Digest:

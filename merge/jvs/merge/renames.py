@@ -1,9 +1,10 @@
 """Which removed file became which added one, on one side of a merge (DESIGN 8).
 
 Candidates are only the paths a side added or removed, found from the pruned difference to the base. In order, as git
-does it: the same digest (a pair with the same last name first); then files of the same last name, when it is unique on
-both ends and they are at least 75 % similar; then the most similar pairs, at least 50 %. Only a file that the other
-side changed or removed needs its new place known, so inexact renames are looked for from those alone.
+does it: the same digest (a source with the same last name first, then one that the other side changed or removed); then
+files of the same last name, when it is unique on both ends and they are at least 75 % similar; then the most similar
+pairs, at least 50 %. Only a file that the other side changed or removed needs its new place known, so inexact renames
+are looked for from those alone.
 
 Similarity is the share of bytes in lines (pieces of at most 64 bytes) that both have, of the larger file's size; of
 files larger than `Limits.rename_file`, in chunks that both have.
@@ -128,7 +129,7 @@ class _Search:
     def _exact(self) -> None:
         by_content: dict[tuple[int, bytes], dict[Path, None]] = defaultdict(dict)
         by_name: dict[tuple[int, bytes, bytes], dict[Path, None]] = defaultdict(dict)
-        for path, entry in self._sources.items():
+        for path, entry in sorted(self._sources.items(), key=lambda item: item[0] not in self._relevant):
             by_content[_content(entry)][path] = None
             by_name[*_content(entry), path[-1]][path] = None
         for target, entry in list(self._targets.items()):

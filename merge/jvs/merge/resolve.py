@@ -120,7 +120,8 @@ class Resolver:
                 sides: list[Version | None] = [source.versions[BASE], None, None]
                 sides[mine], sides[other] = moved, kept
                 outcome = self._merge(target.path, sides, 1 + 2 * self._virtual)
-                target.versions[mine] = outcome.version
+                assert outcome.version is not None
+                target.versions[mine] = outcome.version._replace(stands_for=moved.shown)
                 target.problems.extend(outcome.problems)
         else:
             target.versions[BASE] = source.versions[BASE]
@@ -144,7 +145,10 @@ class Resolver:
         first, second = self._target(one.target, changes), self._target(two.target, changes)
         sides = [source.versions[BASE], first.versions[OURS], second.versions[THEIRS]]
         outcome = self._merge(source.path, sides, 1 + 2 * self._virtual)
-        merged = outcome.version
+        merged, mine, yours = outcome.version, sides[OURS], sides[THEIRS]
+        assert merged is not None
+        assert mine is not None
+        assert yours is not None
         whole = any(problem.kind == "binary" for problem in outcome.problems)
         if self._prefer and not self._virtual:
             kept, gone = (first, second) if self._prefer == OURS else (second, first)
@@ -155,10 +159,10 @@ class Resolver:
             self._decide(source.path, "prefer", "renamed by both sides, differently")
             return
         trouble = Trouble("rename/rename", "1to2", _sides(sides))
-        first.versions[OURS] = merged
+        first.versions[OURS] = merged._replace(stands_for=mine.shown)
         first.problems.extend(outcome.problems)
         if not whole:
-            second.versions[THEIRS] = merged
+            second.versions[THEIRS] = merged._replace(stands_for=yours.shown)
         first.troubles.append(trouble)
         second.troubles.append(trouble)
         source.troubles.append(trouble)
@@ -407,9 +411,9 @@ class Resolver:
         options = self._rules.options
         if self._virtual:
             options = options._replace(prefer="none")
-        if len({version.path for version in (base, ours, theirs) if version is not None}) > 1:
+        if len({version.shown.path for version in (base, ours, theirs) if version is not None}) > 1:
             names = [
-                name if version is None else name + b":" + b"/".join(version.path)
+                name if version is None else name + b":" + b"/".join(version.shown.path)
                 for name, version in zip(
                     (options.names.ours, options.names.base, options.names.theirs), (ours, base, theirs), strict=True
                 )
@@ -536,7 +540,7 @@ def _size(version: Version | None) -> int:
 
 
 def _sides(versions: Sequence[Version | None]) -> tuple[Side | None, Side | None, Side | None]:
-    base, ours, theirs = (None if version is None else Side(version.path, version.entry) for version in versions)
+    base, ours, theirs = (None if version is None else version.shown for version in versions)
     return base, ours, theirs
 
 
