@@ -103,6 +103,7 @@ LONG: Final = (
     _step("fs label stable main@2 -m passed"),
     *(_step("fs push d --label main --expected main", _again(number)) for number in range(4)),
     _step("doctor --strict"),
+    _step("doctor --rebuild-index"),
     _step("fs rm main:data"),
     _step("fs push d --label main --expected main", _many_directories),
     _step("fs push d --label main --expected main", _fewer_directories),
