@@ -123,6 +123,16 @@ def with_entry(record: JournalRecord, **changes: Any) -> JournalRecord:
     return record._replace(skeleton={**record.skeleton, "entry": skeleton.encode()})
 
 
+def spoiled(op: str, **changes: object) -> Callable[[list[JournalRecord]], list[JournalRecord]]:
+    """Every record of that op with other fields."""
+
+    def spoil(records: list[JournalRecord]) -> list[JournalRecord]:
+        assert op in {record.op for record in records}
+        return [r._replace(skeleton={**r.skeleton, **changes}) if r.op == op else r for r in records]
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -146,6 +156,24 @@ def with_entry(record: JournalRecord, **changes: Any) -> JournalRecord:
         lambda records: [
             record._replace(skeleton={"ca_id": b"x", "at_ms": 0}) for record in records if record.op == "detached"
         ],
+        spoiled("detached", at_ms=-1),
+        spoiled("detached.expired", ca_ids=[b"x"]),
+        spoiled("detached.expired", ca_ids=None),
+        spoiled("retention", pattern=""),
+        spoiled("retention", pattern=b"x"),
+        spoiled("retention", policy=b"\x90"),
+        spoiled("retention", at_ms=True),
+        spoiled("pin", id=b"x"),
+        spoiled("pin", ca_id=b"x"),
+        spoiled("pin", until="x"),
+        spoiled("unpin", ids=["x"]),
+        spoiled("forget", generation=1),
+        spoiled("forget", label="main"),
+        spoiled("truncate", uid=b"u" * 16),
+        spoiled("truncate", uid=b"u"),
+        spoiled("truncate", generations=[99]),
+        spoiled("truncate", generations=[-1]),
+        spoiled("truncate", floor=None),
     ],
 )
 def test_a_journal_that_does_not_follow_is_refused(

@@ -15,8 +15,11 @@ import pytest
 
 from jvs.castore.digest import Digest, page_digest
 from jvs.errors import CollectedError, JvsError, LabelMovedError, StateError, UnknownError, UsageError
+from jvs.labels.durations import UNITS
 from jvs.labels.model import ANYTHING, MAX_MESSAGE, Entry, Expect
 from jvs.labels.store import LabelStore
+
+DAY_MS = UNITS["d"]
 
 
 class SettableClock:
@@ -341,6 +344,76 @@ class LabelStoreContract:
         assert labels.tag("best").id == again.id
         labels.delete("main")
         assert labels.tag("v1").to == a  # a tag outlives its label
+
+    def test_a_pin_stays_until_it_is_removed_or_its_time_has_passed(self, bench: Bench) -> None:
+        labels, clock, a, b = bench.labels, bench.clock, bench.snapshot("a"), bench.snapshot("b")
+        first = labels.pin(a, message="why")
+        clock.now_ms += 1
+        second = labels.pin(b, clock.now_ms + 10)
+        assert (first.ca_id, first.until_ms, first.message) == (a, None, "why")
+        assert list(labels.pins()) == [first, second]
+        _caught(CollectedError, "collected", labels.pin, page_digest(b"never published"))
+        _caught(UsageError, "usage", labels.pin, a, clock.now_ms)
+        list(labels.expire(clock.now_ms + 9))
+        assert list(labels.pins()) == [first, second]
+        list(labels.expire(clock.now_ms + 10))
+        assert list(labels.pins()) == [first]
+        third = labels.pin(a)
+        assert list(labels.unpin(third.id)) == [third]
+        assert list(labels.unpin(a)) == [first]
+        _caught(UnknownError, "unknown-pin", labels.unpin, a)
+        _caught(UsageError, "bad-id", labels.unpin, b"short")
+
+    def test_a_policy_replaces_the_one_of_its_pattern(self, bench: Bench) -> None:
+        labels = bench.labels
+        built_in = {"*": "keep-all", "autosave/*": "keep-within 30d"}
+        assert {one.pattern: str(one.policy) for one in labels.retention()} == built_in
+        labels.set_retention("a*", ["keep-last", "3"])
+        assert str(labels.set_retention("a*", ["keep-daily 7", "keep-last 1"])) == "keep-last 1 keep-daily 7"
+        labels.set_retention("*", ["keep-within", "30d"])
+        wanted = {**built_in, "*": "keep-within 30d", "a*": "keep-last 1 keep-daily 7"}
+        assert {one.pattern: str(one.policy) for one in labels.retention()} == wanted
+        for rules in ([], ["keep-last"], ["keep-last", "-1"], ["keep-all", "keep-last", "1"]):
+            _caught(UsageError, "bad-policy", labels.set_retention, "*", rules)
+        _caught(UsageError, "bad-duration", labels.set_retention, "*", ["keep-within", "30"])
+        _caught(UsageError, "bad-policy", labels.set_retention, "a b", ["keep-all"])
+        labels.unset_retention("a*")
+        labels.unset_retention("*")
+        _caught(UnknownError, "unknown-policy", labels.unset_retention, "*")
+        assert {one.pattern: str(one.policy) for one in labels.retention()} == built_in
+
+    def test_entries_that_left_the_window_lose_their_bodies_and_nothing_else(self, bench: Bench) -> None:
+        labels, clock = bench.labels, bench.clock
+        for generation in range(6):
+            tags = ["v1"] if generation == 1 else []
+            labels.compare_and_set("main", generation, bench.snapshot(str(generation)), message="m", tags=tags)
+            clock.now_ms += 1000
+        before = _log(labels, "main")
+        labels.set_retention("main", ["keep-last", "2"])
+        assert _log(labels, "main") == before
+        list(labels.expire(clock.now_ms))
+        *after, checkpoint = _log(labels, "main")
+        assert [(entry.id, entry.to) for entry in after] == [(entry.id, entry.to) for entry in before]
+        assert [entry.message for entry in after] == ["", "m", "", "", "m", "m"]
+        assert [entry.dropped for entry in after] == [True, False, True, True, False, False]
+        assert (checkpoint.op, checkpoint.to, checkpoint.prev) == ("checkpoint", before[-1].to, before[-1].id)
+        assert checkpoint.meta["removed"] == {"generation": 4, "id": before[3].id.hex()}
+        assert list(labels.expire(clock.now_ms)) == []
+        assert labels.tag("v1").to == before[1].to
+        # the collector's entry loses nobody a race
+        assert labels.compare_and_set("main", 6, bench.snapshot("x")).prev == checkpoint.id
+
+    def test_a_deleted_label_is_forgotten_when_its_time_has_passed(self, bench: Bench) -> None:
+        labels, clock, a = bench.labels, bench.clock, bench.snapshot("a")
+        labels.set_retention("gone", ["keep-deleted", "1d"])
+        labels.compare_and_set("gone", None, a)
+        labels.delete("gone")
+        list(labels.expire(clock.now_ms + DAY_MS))
+        assert labels.undelete("gone").to == a
+        labels.delete("gone")
+        list(labels.expire(clock.now_ms + DAY_MS + 1))
+        _caught(CollectedError, "collected", labels.undelete, "gone")
+        assert labels.compare_and_set("gone", None, a).generation == 5  # goes on from the tombstone
 
     def test_malformed_operands_change_nothing(self, bench: Bench) -> None:
         labels, a = bench.labels, bench.snapshot("a")
