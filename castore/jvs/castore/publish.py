@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from jvs.castore.backend import Codec, Kind, Ref, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import CollectedStore, CondemnedError, MarkedTxn
-from jvs.castore.gc.pins import Pin
+from jvs.castore.gc.pins import PUSH, Pin
 from jvs.errors import MissingChildrenError
 
 MAX_LOOKUPS = 4096
@@ -99,7 +99,7 @@ class PublishQueue(Generic[P]):
         if not self._pending and then is None:
             return None
         if self._pin is None and self._pending and (then is None or self._lookups() > MAX_LOOKUPS):
-            self._pin = Pin(self._store, "push")
+            self._pin = Pin(self._store, PUSH)
         units = self._units()
         unit = next(units, None)
         result = None
@@ -208,17 +208,21 @@ class PublishQueue(Generic[P]):
         return height
 
     def _protect(self, txn: IndexTxn[P], inserted: list[Pending[P]], *, last: bool) -> set[bytes]:
-        """Change the pin by what this transaction inserted; the tops after it."""
-        if self._pin is None:
-            return self._tops
-        if last:
-            self._pin.clear(txn)
-            return set()
+        """Tell those who are marking of the tops: what was inserted and is not below anything inserted later. It need
+        not be below the root that is moved to: a push may bring back what damage had taken without knowing it. A pin
+        keeps them until the move. Returns the tops after this transaction."""
         tops = set(self._tops)
         for item in inserted:
             tops.add(item.name)
             tops.difference_update(item.children)
-        self._pin.change(txn, tops - self._tops, self._tops - tops)
+        if last:
+            if self._pin is not None:
+                self._pin.clear(txn)
+            if not tops <= txn.marks.required:
+                txn.marks.unrooted()
+            txn.marks.tell(tops - self._tops)
+        elif self._pin is not None:
+            self._pin.change(txn, tops - self._tops, self._tops - tops)
         return tops
 
     def _units(self) -> Iterator[list[Pending[P]]]:

@@ -94,6 +94,8 @@ class Marks:
 
     def __init__(self, txn: WriteTxn) -> None:
         self._txn = txn
+        self.required: set[bytes] = set()
+        """What this transaction has made a root."""
         self.refresh()
 
     def refresh(self) -> None:
@@ -152,7 +154,14 @@ class Marks:
         """Make an object that is there a root. Raises CondemnedError."""
         if self.condemned(name, height):
             raise CondemnedError((name,))
+        self.required.add(name)
         self.tell((name,))
+
+    def unrooted(self) -> None:
+        """Note that something was inserted that is below no root made with it: it may lie below an older one that had
+        lost it to damage, which a mark of what is fresh would not find out. So the next mark is a whole one."""
+        if self._recording:
+            self._txn.delete(STATE, b"complete")
 
 
 class MarkedTxn(WriteTxn, Protocol):

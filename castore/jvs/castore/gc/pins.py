@@ -17,6 +17,8 @@ from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import PINS, CollectedStore, MarkedTxn
 from jvs.errors import JvsError
 
+PUSH: Final = "push"
+
 _ID_SIZE: Final = 16
 _BATCH: Final = 256
 
@@ -24,9 +26,10 @@ class Pin:
     """What one running operation keeps. Not thread-safe; `release` when done (or use `with`)."""
 
     def __init__(self, store: CollectedStore, what: str) -> None:
-        """what: the operation, for people (`push`, `pull`, ...). Nothing is protected yet."""
+        """what: the operation, for people (`pull`, ...); PUSH for one that pins what it inserts. Nothing is protected
+        yet."""
         self._store = store
-        self._what = what.encode()
+        self._what = what
         self._lock: Lock = store.locks.hold()
         self._id = bytes.fromhex(self._lock.name)
         self._names: set[bytes] = set()
@@ -34,7 +37,7 @@ class Pin:
     def change(self, txn: MarkedTxn, add: Iterable[bytes], drop: Iterable[bytes]) -> None:
         """In the transaction that makes them roots: protect `add` (objects that are there and not condemned), and no
         longer `drop` (which something protected now has below it)."""
-        txn.put(PINS, self._id, self._what)
+        txn.put(PINS, self._id, self._what.encode())
         for name in drop:
             txn.delete(PINS, self._id + name)
             self._names.discard(name)
@@ -56,6 +59,8 @@ class Pin:
             try:
                 with self._store.write() as txn:
                     self.clear(txn)
+                    if self._what == PUSH:
+                        txn.marks.unrooted()
             except JvsError:
                 pass
         self._lock.release()
@@ -99,9 +104,9 @@ def live_pins(txn: ReadTxn, locks: Locks) -> Iterator[tuple[str, bytes]]:
 def remove_dead_pins(store: CollectedStore) -> int:
     """Forget the pins whose holders are gone; how many."""
     with store.read() as txn:
-        pins = [key for key, _ in txn.scan(PINS) if len(key) == _ID_SIZE]
+        pins = [(key, value) for key, value in txn.scan(PINS) if len(key) == _ID_SIZE]
     removed = 0
-    for pin in pins:
+    for pin, what in pins:
         lock = store.locks.take(pin.hex())
         if lock is None:
             continue
@@ -110,6 +115,8 @@ def remove_dead_pins(store: CollectedStore) -> int:
                 rows = list(islice(txn.scan(PINS, pin, pin + b"\xff" * 64), _BATCH))
                 for key, _ in rows:
                     txn.delete(PINS, key)
+                if what == PUSH.encode():
+                    txn.marks.unrooted()
             if len(rows) < _BATCH:
                 break
         lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from jvs.castore.local.descriptors import Descriptor
@@ -24,13 +25,17 @@ class FileLock:
         self._path = path
         self._file = file
 
+    def linked(self) -> bool:
+        """Whether the locked file is still the one of that name."""
+        return os.fstat(self._file.fd).st_nlink > 0
+
     def release(self) -> None:
         """See `backend.Lock`. The file goes while the lock on it is still held, so that nobody takes a file that is
         about to go."""
-        if self._file.fd >= 0:
+        if self._file.fd >= 0 and self.linked():
             with contextlib.suppress(OSError):  # whoever takes it next removes it
                 os.unlink(self._path)
-            self._file.close()
+        self._file.close()
 
 
 class FileLocks:
@@ -43,21 +48,24 @@ class FileLocks:
     def hold(self) -> FileLock:
         """See `backend.Locks`."""
         self._store.check_usable(writing=True)
-        while True:
-            lock = self._take(os.urandom(_NAME_SIZE).hex(), os.O_EXCL)
-            if lock is not None:
-                return lock
+        while (lock := self._linked(lambda: self._take(os.urandom(_NAME_SIZE).hex(), os.O_EXCL))) is None:
+            pass
+        return lock
 
     def take(self, name: str) -> FileLock | None:
         """See `backend.Locks`."""
         self._store.check_usable(writing=True)
         if len(name) != 2 * _NAME_SIZE or name.strip("0123456789abcdef"):
             raise StoreError(f"not the name of a lock: {name!r}")
+        return self._linked(lambda: self._take(name, 0))
+
+    def _linked(self, take: Callable[[], FileLock | None]) -> FileLock | None:
+        """What `take` returns, taken again when its file went between its opening and its locking."""
         while True:
-            lock = self._take(name, 0)
-            if lock is None or os.fstat(lock._file.fd).st_nlink:
+            lock = take()
+            if lock is None or lock.linked():
                 return lock
-            lock._file.close()  # it was released between our opening and our locking it
+            lock.release()
 
     def _take(self, name: str, flags: int) -> FileLock | None:
         path = os.path.join(self._directory, name)
