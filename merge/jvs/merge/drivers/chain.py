@@ -167,10 +167,11 @@ def built_in() -> tuple[MergeDriver, ...]:
     from jvs.merge.drivers.csv_driver import CsvDriver
     from jvs.merge.drivers.json_driver import JsonDriver
     from jvs.merge.drivers.notebook_driver import NotebookDriver
+    from jvs.merge.drivers.sqlite_driver import SqliteDriver
     from jvs.merge.drivers.text import TextDriver
     from jvs.merge.drivers.union import UnionDriver
 
-    return (NotebookDriver(), JsonDriver(), CsvDriver(), UnionDriver(), TextDriver(), BinaryDriver())
+    return (NotebookDriver(), JsonDriver(), CsvDriver(), SqliteDriver(), UnionDriver(), TextDriver(), BinaryDriver())
 
 
 @cache
