@@ -73,11 +73,15 @@ def log(ui: Ui, label: str, limit: int | None) -> int:
 
 
 def _lines(ui: Ui, entries: Iterable[Entry]) -> Iterator[str]:
-    """`main@2  2026-11-20 10:00:12  3 minutes ago  push    0a1b2c3d4e5f  message  [v1]  (ada@host)`, aligned."""
+    """`main@2  2026-11-20 10:00:12  3 minutes ago  push    0a1b2c3d4e5f  message  [v1]  (ada@host)`, aligned.
+
+    Where the beginning of the history has left the retention window, a last line says so.
+    """
     from jvs.cli.text import columns
 
     now = time.time_ns() // 1_000_000
     iterator = iter(entries)
+    gone: Entry | None = None  # the newest of the oldest entries, all of which were dropped
     while block := list(islice(iterator, _ROWS_AT_ONCE)):
         rows = [
             [
@@ -91,6 +95,10 @@ def _lines(ui: Ui, entries: Iterable[Entry]) -> Iterator[str]:
             for entry in block
         ]
         yield from columns(rows)
+        for entry in block:
+            gone = (gone or entry) if entry.dropped else None
+        if gone is not None and block[-1].prev is None:
+            yield f"{gone.label}@{gone.generation} and older: left the retention window, only their ids are kept"
 
 
 def _told(entry: Entry) -> str:

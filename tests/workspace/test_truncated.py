@@ -1,0 +1,76 @@
+"""Working on while a collector truncates the label's reflog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jvs.castore.backend import Kind
+from jvs.castore.settings import StoreSettings
+from jvs.labels.store import wall_clock
+from jvs.workspace.checkup import label_faults, lost_snapshots
+from jvs.workspace.repo import Repo
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Repo]:
+    Repo.init(str(tmp_path / "store"), StoreSettings())
+    with Repo.open(str(tmp_path / "store"), actor="tester") as opened:
+        yield opened
+
+
+def edit(source: Path, text: str) -> str:
+    source.mkdir(exist_ok=True)
+    (source / "file").write_text(text)
+    return str(source)
+
+
+def truncate(repo: Repo) -> int:
+    repo.labels.set_retention("main", ["keep-last 1"])
+    return sum(step.done for step in repo.labels.expire(wall_clock()))
+
+
+def test_a_push_after_a_truncation_loses_no_race(repo: Repo, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for text in ("one", "two"):
+        repo.push(edit(source, text), label="main")
+    assert truncate(repo) == 1
+    pushed = repo.push(edit(source, "three"), label="main")
+    assert (pushed.status, pushed.generation) == ("advanced", 4)
+    assert truncate(repo) == 2
+    unchanged = repo.push(str(source), label="main")
+    assert unchanged.status == "unchanged"
+    assert repo.push(edit(source, "four"), label="main").status == "advanced"
+    ops = [entry.op for entry in repo.labels.log("main", newest_first=False)]
+    assert ops == ["create", "push", "checkpoint", "push", "checkpoint", "push"]
+    assert repo.labels.verify() == 6
+
+
+def test_a_truncation_between_a_pull_and_a_push_loses_no_race(repo: Repo, tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        repo.push(edit(tmp_path / "source", text), label="main")
+    repo.pull("main", str(tmp_path / "copy"))
+    truncate(repo)
+    assert repo.push(edit(tmp_path / "copy", "three"), label="main").status == "advanced"
+    rejected = repo.push(edit(tmp_path / "source", "four"), label="main")
+    assert rejected.status == "rejected"  # somebody really was faster
+
+
+def test_a_removal_that_expects_what_was_before_a_truncation(repo: Repo, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for text in ("one", "two"):
+        repo.push(edit(source, text), label="main")
+    truncate(repo)
+    assert repo.remove("main:file", expected="2").status == "advanced"
+
+
+def test_what_truncation_let_go_is_not_missed(repo: Repo, tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        repo.push(edit(tmp_path / "source", text), label="main")
+    first = repo.labels.resolve("main@1").ca_id
+    truncate(repo)
+    assert repo.store.delete(Kind.PAGE, [first]) == 1
+    assert list(lost_snapshots(repo)) == []
+    assert list(label_faults(repo)) == []
