@@ -129,7 +129,7 @@ class Collection:
             try:
                 self._mark = self._mark_from(found, step)
             except MissingObjectError as error:
-                if next(self._read_roots(roots).without(found), None) is None:
+                if self._is_lost(error, roots, found):
                     raise _stopped(error) from error
             except IntegrityError as error:
                 raise _stopped(error) from error
@@ -139,11 +139,21 @@ class Collection:
 
     def _read_roots(self, roots: Roots) -> NameSet:
         """Names of all roots, as of now: in a transaction begun after the registration."""
-        found = self._budget.set(_NAME_SIZE)
         with self._store.read() as txn:
-            found.update(object_name(Kind.PAGE, root) for root in roots(txn))
-            found.update(name for _, name in live_pins(txn, self._store.locks))
+            return self._roots_in(txn, roots)
+
+    def _roots_in(self, txn: ReadTxn, roots: Roots) -> NameSet:
+        found = self._budget.set(_NAME_SIZE)
+        found.update(object_name(Kind.PAGE, root) for root in roots(txn))
+        found.update(name for _, name in live_pins(txn, self._store.locks))
         return found
+
+    def _is_lost(self, error: MissingObjectError, roots: Roots, found: NameSet) -> bool:
+        """Whether what the mark missed is missing still, although every root it began with is one still: one that went
+        away and came back has brought back what was swept meanwhile."""
+        kind, key = Kind[error.details["kind"].upper()], bytes.fromhex(error.details["digest"])
+        with self._store.read() as txn:
+            return txn.info(kind, key) is None and next(self._roots_in(txn, roots).without(found), None) is None
 
     def has_other_roots(self, roots: Roots) -> bool:
         """Whether there are roots now that were none when they were read for the mark, and that nobody told of: they
@@ -155,8 +165,10 @@ class Collection:
 
     def _mark_from(self, roots: NameSet, step: Step) -> Mark:
         with self._store.read() as txn:
-            # Everything that is not fresh is reached by the roots of the last complete mark, or condemned.
-            known = txn.get(STATE, b"complete") is not None
+            # Everything that is not fresh is reached by the roots of the last complete mark, or condemned. What is
+            # condemned may be a root all the same, known to nobody but the collector that was told of it before this
+            # one registered: beside others every root is marked.
+            known = txn.get(STATE, b"complete") is not None and len(collectors(txn)) == 1
             self._incremental = known and next(roots.without(key for key, _ in txn.scan(ROOTS)), None) is None
             mark = Mark(self._store, self._budget, self._fresh if self._incremental else None)
             if self._incremental:

@@ -1,0 +1,62 @@
+"""The scenarios: what the schedules are about."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.gc.scenarios import OLD, OVERLAP, RELAID, Collector, Deleter, Editor, Mover, Pusher, Reader, Scenario
+
+EVERYBODY: Final = (
+    Pusher("A", OLD),
+    Pusher("B", OVERLAP),
+    Collector("gc1"),
+    Collector("gc2"),
+    Deleter("del", "old"),
+)
+
+TWO_PUSHERS: Final = Scenario("two pushers", EVERYBODY, {"old": OLD}, steps=110)
+SEVERAL_TRANSACTIONS: Final = Scenario(
+    "pushes of several transactions", EVERYBODY, {"old": OLD}, lookups=2, batch=1, steps=170
+)
+GARBAGE: Final = Scenario(
+    "garbage that is wanted again",
+    (Pusher("A", OLD), Mover("M", OLD), Collector("gc1", 2), Collector("gc2")),
+    garbage=(OLD,),
+    lookups=4,
+    steps=130,
+)
+RELAYING: Final = Scenario(
+    "the same page with two layouts",
+    (Pusher("A", OLD), Pusher("B", RELAID), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
+    {"old": OLD},
+    steps=130,
+)
+BY_REFERENCE: Final = Scenario(
+    "an edit that keeps most of its base",
+    (Editor("E", "old", OLD), Pusher("B", OVERLAP), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
+    {"old": OLD},
+    lookups=3,
+    steps=120,
+)
+READING: Final = Scenario(
+    "a long reader",
+    (Reader("R", "old", OLD), Mover("M", OLD), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
+    {"old": OLD},
+    batch=1,
+    steps=110,
+)
+INCREMENTAL: Final = Scenario(
+    "marks of what is new",
+    (Pusher("A", OLD), Mover("M", OLD), Collector("gc1", 2), Collector("gc2"), Deleter("del", "old")),
+    {"old": OLD, "other": OVERLAP},
+    marked=True,
+    steps=130,
+)
+ALL: Final = (TWO_PUSHERS, SEVERAL_TRANSACTIONS, GARBAGE, RELAYING, BY_REFERENCE, READING, INCREMENTAL)
+
+SMALL: Final = Scenario(
+    "one of each",
+    (Pusher("A", OVERLAP), Collector("gc"), Deleter("del", "old")),
+    {"old": OVERLAP},
+    steps=60,
+)

@@ -1,0 +1,433 @@
+"""Small histories, who works on them, and what must be true when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest import mock
+
+from jvs.castore import publish
+from jvs.castore.backend import ReadTxn, Store
+from jvs.castore.digest import Digest, file_digest
+from jvs.castore.gc import collection, rescue
+from jvs.castore.gc.collection import Collection, Limits, take_over
+from jvs.castore.gc.nameset import Budget
+from jvs.castore.gc.pins import pin_snapshot
+from jvs.castore.manifest import FILE, File, Tree
+from jvs.castore.memory import _State
+from jvs.castore.objects import ObjectStore
+from jvs.castore.treewriter import TreeWriter
+from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError
+from jvs.labels import Labels
+from jvs.labels.moves import MoveRequest
+from jvs.labels.tables import LABELS, unpack_head
+from tests.castore.models import TINY, Model, noise, put_tree, read_tree
+from tests.gc.scheduler import Broken, Process, Scheduler, Strategy
+from tests.gc.stores import ScheduledMemory, numbered_randomness
+
+ATTEMPTS: Final = 20
+CLOCK: Final = 1_000_000
+
+SHARED = noise(150, 1)
+SUB: Final[Model] = {b"b": noise(20, 2), b"shared": SHARED}
+OLD: Final[Model] = {b"big": noise(700, 3), b"shared": SHARED, b"sub": SUB}
+"""A root with a subdirectory; a part that both share; a recipe of a few chunks."""
+OVERLAP: Final[Model] = {b"other": noise(30, 4), b"sub": SUB}
+"""Another root above the same subdirectory."""
+RELAID: Final[Model] = {b"aa": {b"shared": SHARED}, b"sub": SUB}
+"""Above the same subdirectory, whose layout is another one here: one of its files lies in another directory's part."""
+
+
+NEW = noise(40, 5)
+
+GONE: Final = (MissingChildrenError, MissingObjectError, CollectedError)
+"""What a push raises when something it built on was collected meanwhile: it starts again."""
+
+
+class InlineTreeWriter(TreeWriter):
+    """A TreeWriter that does everything on its caller's thread, in order."""
+
+    def _put(self, job: Any, weight: int) -> None:
+        self._work(job)
+
+    def _chunk_pool(self) -> Any:
+        return SimpleNamespace(submit=_now, shutdown=lambda **_: None)
+
+
+def _now(work: Callable[..., Any], *args: Any) -> Future[Any]:
+    done: Future[Any] = Future()
+    done.set_result(work(*args))
+    return done
+
+
+def no_step(count: int) -> None:
+    """A collector's progress is nobody's business here."""
+
+
+def heads(txn: ReadTxn) -> Iterator[Digest]:
+    """The roots: label heads, nothing else."""
+    for _, raw in txn.scan(LABELS):
+        yield unpack_head(raw).ca_id
+
+
+# -- what processes do
+
+
+def write_and_move(store: Store, label: str, model: Model, began: Callable[[], None] = lambda: None) -> None:
+    """Push a tree as a label, as `jvs fs push` does: again when what it built on was collected meanwhile."""
+    for _ in range(ATTEMPTS):
+        began()
+        try:
+            with InlineTreeWriter(ObjectStore(store, TINY)) as writer:
+                publish_as(writer, labels_of(store), label, put_tree(writer, model))
+        except GONE:
+            continue
+        return
+    raise AssertionError("a push does not come to its end")
+
+
+def publish_as(writer: TreeWriter, labels: Labels, label: str, tree: Tree) -> None:
+    """Publish what was written, and move the label in the last transaction."""
+    request = MoveRequest(label, tree.digest)
+    writer.publish(lambda txn: labels.move_in(txn, request))
+
+
+def collect(store: Store, roots: Callable[[ReadTxn], Iterator[Digest]] = heads) -> None:
+    """One run of the collector."""
+    take_over(store, Limits(), no_step)  # type: ignore[arg-type]
+    with Collection(store, Budget(None)) as gc:  # type: ignore[arg-type]
+        try:
+            gc.mark(roots, no_step)
+        except StateError:
+            return  # roots went away again and again
+        gc.condemn(gc.unreached(no_step))
+        gc.sweep(Limits(), no_step)
+
+
+def labels_of(store: Any) -> Labels:
+    """Its labels, by a clock that stands still."""
+    return Labels(store, actor="tester", clock=lambda: CLOCK)
+
+
+@dataclass
+class World:
+    """One run of a scenario: the store, and what the processes were told.
+
+    labels   what each label must hold: acknowledged, and not being deleted
+    """
+
+    store: Any
+    labels: dict[str, Model] = field(default_factory=dict)
+    unsure: dict[str, Sequence[Model | None]] = field(default_factory=dict)
+    """Labels somebody was killed moving: either way is right."""
+
+
+Body = Callable[[World], None]
+
+
+class Actor:
+    """Makes one process of a scenario. `name` is what scripts call it."""
+
+    crashable = True
+
+    def __init__(self, name: str, *, crashable: bool | None = None) -> None:
+        self.name = name
+        if crashable is not None:
+            self.crashable = crashable
+
+    def work(self, world: World) -> None:
+        """What it does."""
+        raise NotImplementedError
+
+    def died(self, world: World) -> None:
+        """It was killed before it ended."""
+
+
+class Pusher(Actor):
+    """Pushes a tree as a label that is there only when it is done."""
+
+    def __init__(self, name: str, model: Model) -> None:
+        super().__init__(name)
+        self.model = model
+
+    def work(self, world: World) -> None:
+        store = world.store
+        process = store.scheduler.current
+
+        def began() -> None:
+            store.published[process] = set()
+
+        if self.push(store, began):
+            world.labels[self.name] = self.model
+        del store.published[process]
+
+    def push(self, store: Any, began: Callable[[], None]) -> bool:
+        """Whether there was anything to push."""
+        write_and_move(store, self.name, self.model, began)
+        return True
+
+    def died(self, world: World) -> None:
+        if self.name not in world.labels:
+            world.unsure[self.name] = (None, self.model)
+
+
+class Mover(Actor):
+    """Makes a label of what is in the store already, or finds out that it is gone."""
+
+    def __init__(self, name: str, model: Model) -> None:
+        super().__init__(name)
+        self.model = model
+
+    def work(self, world: World) -> None:
+        try:
+            labels_of(world.store).force(self.name, digest_of(self.model))
+        except CollectedError:
+            return
+        world.labels[self.name] = self.model
+
+    def died(self, world: World) -> None:
+        if self.name not in world.labels:
+            world.unsure[self.name] = (None, self.model)
+
+
+class Editor(Pusher):
+    """Pushes the tree that a label has, with one more file, as another label: what is not changed is kept by reference.
+    Gives up when the label is gone."""
+
+    def __init__(self, name: str, base: str, model: Model) -> None:
+        super().__init__(name, {**model, b"new": NEW})
+        self.base = base
+
+    def push(self, store: Any, began: Callable[[], None]) -> bool:
+        for _ in range(ATTEMPTS):
+            began()
+            objects, labels = ObjectStore(store, TINY), labels_of(store)
+            head = labels.get(self.base)
+            if head is None:
+                return False
+            entry = File(b"new", FILE, 0o644, len(NEW), file_digest(NEW))
+            try:
+                with InlineTreeWriter(objects) as writer:
+                    tree = writer.edit(head.ca_id, {b"new": entry}, {entry.digest: NEW})
+                    publish_as(writer, labels, self.name, tree)
+            except GONE:
+                continue
+            return True
+        raise AssertionError("a push does not come to its end")
+
+
+class Deleter(Actor):
+    """Deletes a label."""
+
+    def __init__(self, name: str, label: str) -> None:
+        super().__init__(name)
+        self.label = label
+
+    def work(self, world: World) -> None:
+        held = world.labels.pop(self.label, None)
+        world.unsure[self.label] = (None, held)
+        labels_of(world.store).delete(self.label)
+        del world.unsure[self.label]
+
+
+class Reader(Actor):
+    """Pins what a label has and reads all of it."""
+
+    def __init__(self, name: str, label: str, model: Model) -> None:
+        super().__init__(name)
+        self.label = label
+        self.model = model
+
+    def work(self, world: World) -> None:
+        info = labels_of(world.store).get(self.label)
+        if info is None:
+            return
+        try:
+            pin = pin_snapshot(world.store, info.ca_id, "pull")
+        except CollectedError:
+            return  # deleted, and collected, since we looked
+        with pin:
+            if read_tree(ObjectStore(world.store, TINY), info.ca_id) != self.model:
+                raise Broken("a reader got something else")
+
+
+class Collector(Actor):
+    """Runs the collector once, or a few times."""
+
+    def __init__(self, name: str, times: int = 1) -> None:
+        super().__init__(name)
+        self.times = times
+
+    def work(self, world: World) -> None:
+        for _ in range(self.times):
+            collect(world.store)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A history and the processes that work on it.
+
+    labels   label -> tree, before they begin
+    garbage  trees in the store that no label holds
+    lookups  look-ups of one transaction of a publish: few make a push take several, so that it needs a pin
+    batch    names in one transaction of the collector
+    marked   whether the collector ran before they begin, so that its next mark only looks at what is new
+    steps    about how many there are
+    """
+
+    name: str
+    actors: tuple[Actor, ...]
+    labels: Mapping[str, Model] = field(default_factory=dict)
+    garbage: tuple[Model, ...] = ()
+    lookups: int = publish.MAX_LOOKUPS
+    batch: int = 2
+    marked: bool = False
+    steps: int = 120
+
+    @property
+    def names(self) -> list[str]:
+        """Of all processes."""
+        return [actor.name for actor in self.actors]
+
+    @property
+    def mortal(self) -> list[str]:
+        """Those that may be killed."""
+        return [actor.name for actor in self.actors if actor.crashable]
+
+
+class Bench:
+    """Runs one scenario any number of times, each time from the same beginning."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._store = ScheduledMemory(TINY)
+        with self.small(1):
+            for label, model in scenario.labels.items():
+                write_and_move(self._store, label, model)
+            for model in scenario.garbage:
+                write_and_move(self._store, "garbage", model)
+                labels_of(self._store).delete("garbage")
+            if scenario.marked:
+                collect(self._store)
+        self._begin: _State = self._store.state
+
+    @contextmanager
+    def small(self, first: int) -> Iterator[None]:
+        """Small transactions, no clock, no chance."""
+        clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None)
+        with ExitStack() as stack:
+            for target, name, value in (
+                (publish, "MAX_LOOKUPS", self.scenario.lookups),
+                (publish, "perf_counter", lambda: 0.0),
+                (collection, "BATCH", self.scenario.batch),
+                (collection, "time", clock),
+                (rescue, "BATCH", self.scenario.batch),
+            ):
+                stack.enter_context(mock.patch.object(target, name, value))
+            stack.enter_context(numbered_randomness(first))
+            yield
+
+    def run(self, strategy: Strategy) -> Result:
+        """Run the processes once, then the collector twice, alone; judge."""
+        with self.small(1 << 20):
+            return self._run(strategy)
+
+    def _run(self, strategy: Strategy) -> Result:
+        store = self._store
+        store.state = self._begin
+        store.holders.held.clear()
+        store.published.clear()
+        world = World(store, dict(self.scenario.labels))
+        actors = {actor.name: actor for actor in self.scenario.actors}
+
+        def killed(process: Process) -> None:
+            store.killed(process)
+            actors[process.name].died(world)
+
+        store.scheduler = scheduler = Scheduler(strategy, killed)
+        processes = [
+            Process(actor.name, lambda actor=actor: actor.work(world), crashable=actor.crashable)  # type: ignore[misc]
+            for actor in self.scenario.actors
+        ]
+        try:
+            scheduler.run(processes)
+        finally:
+            store.scheduler = None
+        problem = _problem(scheduler, processes)
+        if problem is None:
+            problem = _judged(lambda: self._judge(world))
+        return Result(scheduler.script, scheduler.steps, problem)
+
+    def _judge(self, world: World) -> None:
+        """Everything acknowledged reads back; what nobody needs goes."""
+        store = world.store
+        store.check()
+        self._read_back(world)
+        collect(store)
+        collect(store)
+        store.check()
+        self._read_back(world)
+        live = store.reachable(store.roots())
+        left = store.state.objects.keys() - live
+        if left:
+            raise Broken(f"{len(left)} object(s) that nothing needs are still there after two collections")
+        if store.state.tables.get("gc.collectors") or store.condemned():
+            raise Broken("the collectors have left something behind")
+
+    def _read_back(self, world: World) -> None:
+        labels, objects = labels_of(world.store), ObjectStore(world.store, TINY)
+        there = {info.name: info.ca_id for info in labels.list()}
+        for name, model in world.labels.items():
+            if name not in there:
+                raise Broken(f"the label {name} is gone")
+            if read_tree(objects, there.pop(name)) != model:
+                raise Broken(f"the label {name} holds something else")
+        for name, models in world.unsure.items():
+            held = read_tree(objects, there.pop(name)) if name in there else None
+            if held not in models:
+                raise Broken(f"the label {name}, which was being moved, holds something else")
+        if there:
+            raise Broken(f"nobody made {', '.join(there)}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one schedule went. problem: None when all was well; script: what ran, for `Replay`."""
+
+    script: str
+    steps: int
+    problem: BaseException | None
+
+
+def _problem(scheduler: Scheduler, processes: Sequence[Process]) -> BaseException | None:
+    if scheduler.failure is not None:
+        return scheduler.failure
+    for process in processes:
+        if process.error is not None:
+            return process.error
+    return None
+
+
+def _judged(judge: Callable[[], None]) -> BaseException | None:
+    try:
+        judge()
+    except Exception as error:
+        return error
+    return None
+
+
+_digests: dict[int, Digest] = {}
+
+
+def digest_of(model: Model) -> Digest:
+    """The CA id of a tree."""
+    found = _digests.get(id(model))
+    if found is None:
+        store = ScheduledMemory(TINY)
+        with InlineTreeWriter(ObjectStore(store, TINY)) as writer:
+            found = _digests[id(model)] = put_tree(writer, model).digest
+    return found
