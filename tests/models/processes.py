@@ -47,6 +47,11 @@ def first(mask: int, world: World) -> int:
     return mask & -mask if world.keeps("children first") or not mask else 1 << (mask.bit_length() - 1)
 
 
+def noted(fresh: int, world: World) -> int:
+    """Whether the condemn_gen that a walk noted is current, while it reads: noted at its start, and only there."""
+    return fresh if world.keeps("generation noted first") else 1
+
+
 def walk_step(world: World, found: int, todo: int, fine: bool) -> tuple[int, int]:
     """Read on in an un-condemn walk: all of it in one go, or one object if `fine`. Returns (found, still to read)."""
     if not fine:
@@ -75,7 +80,7 @@ class Walker(Process):
         elif pc == WALK:
             found, todo = walk_step(world, found, todo, fine)
             at = WALK if todo else APPLY if found else TRY
-            yield self.end(world, me, "walk", (at, fresh, wanted, found, todo, own, pin))
+            yield self.end(world, me, "walk", (at, noted(fresh, world), wanted, found, todo, own, pin))
         elif pc == APPLY:
             bit = first(found, world)
             if not fresh and world.keeps("generation"):
@@ -413,7 +418,7 @@ class Collector(Process):
         if pc == DRAIN_WALK:
             found, todo = walk_step(world, found, todo, fine)
             at = DRAIN_WALK if todo else DRAIN_APPLY
-            return self.end(world, me, f"walk from {name}", (at, 1, memory, todo, found, whose, 0))
+            return self.end(world, me, f"walk from {name}", (at, noted(fresh, world), memory, todo, found, whose, 0))
         bit = first(found, world)
         if not fresh and world.keeps("generation"):
             return self.end(world, me, "flipped meanwhile, again", (DRAIN, 0, memory, 0, 0, whose, 0))

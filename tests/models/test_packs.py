@@ -21,7 +21,7 @@ SAFE = {
     "two pushes and repack": Packs((A, B, GC, DELETER), packs=5),
 }
 LONG_FORMS = {
-    "two pushes, two repacks": Packs((A, B, GC, GC2, DELETER), packs=6),
+    "two pushes, two repacks": Packs((A, B, GC, GC2, DELETER), packs=4),
     "a push, two repacks, a reader": Packs((A, GC, GC2, DELETER, READER), packs=5),
     "everybody": Packs((A, GC, GC2, DELETER, JANITOR), packs=5),
 }
@@ -51,6 +51,7 @@ def test_safe(name: str) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", LONG_FORMS)
 def test_safe_long(name: str) -> None:
     """The same with more processes."""

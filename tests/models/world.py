@@ -25,6 +25,7 @@ RULES = {
     "re-read mark": "the sweep reads the condemned mark again in its transaction",
     "children first": "an un-condemn walk is applied children first",
     "generation": "an un-condemn walk starts again when condemn_gen has changed",
+    "generation noted first": "condemn_gen is noted before the walk reads its first object, not after",
     "every set": "un-condemning takes the name out of every flipped set",
     "take-over drains": "whoever finishes a dead collector's flipped set first drains its list",
     "tops pinned": "a push of several transactions keeps its tops in its pin",
