@@ -39,6 +39,7 @@ CODES: dict[str, CodeInfo] = {
     "unknown-source": CodeInfo(5, 404, None),
     "unknown-tag": CodeInfo(5, 404, "jvs fs log LABEL"),
     "unknown-pin": CodeInfo(5, 404, "jvs fs pins"),
+    "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan"),
     "unknown-policy": CodeInfo(5, 404, "jvs fs retention show"),
     # the store itself
     "no-store": CodeInfo(10, 404, "jvs fs init"),
@@ -66,6 +67,7 @@ CODES: dict[str, CodeInfo] = {
     "unsafe-entry": CodeInfo(1, 403, None),
     "merge-conflict": CodeInfo(7, 409, None),
     "collected": CodeInfo(1, 410, "jvs fs log LABEL (that snapshot was collected; choose a kept one)"),
+    "gc-busy": CodeInfo(1, 409, "jvs fs gc run"),
     "gc-plan-stale": CodeInfo(1, 409, "jvs fs gc plan"),
     "clock-jump": CodeInfo(1, 409, "--trust-clock"),
     # integrity

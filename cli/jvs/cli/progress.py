@@ -16,10 +16,12 @@ _BAR = 24
 class Progress:
     """`update` is called by the library; as a context manager it wipes its line at the end."""
 
-    def __init__(self, stream: TextIO, verb: str, columns: int) -> None:
+    def __init__(self, stream: TextIO, verb: str, columns: int, noun: str = "file") -> None:
+        """noun: what the items are, whose number is shown."""
         self._stream = stream
         self._verb = verb
         self._columns = columns
+        self._noun = noun
         self._start = time.monotonic()
         self._next = self._start + _QUIET_SECONDS
         self._drawn = False
@@ -45,9 +47,11 @@ class Progress:
                 f"{share * 100:3.0f} %",
                 f"{size(done_bytes)} of {size(total_bytes)}",
             ]
-        else:
+        elif done_bytes:
             parts.append(size(done_bytes))
-        parts += [count(done_items, "file"), f"{size(int(rate))}/s"]
+        parts.append(count(done_items, self._noun))
+        if done_bytes:
+            parts.append(f"{size(int(rate))}/s")
         if total_bytes and rate > 0:
             parts.append(f"{duration(max(total_bytes - done_bytes, 0) / rate)} left")
         return "  ".join(parts)[: self._columns - 1]

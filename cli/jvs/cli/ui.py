@@ -216,13 +216,13 @@ class Ui:
         ]
         return sizes[0], sizes[1]
 
-    def progress(self, verb: str) -> AbstractContextManager[Progress | None]:
-        """A progress bar on stderr while the context lasts, or None where there must be none."""
+    def progress(self, verb: str, noun: str = "file") -> AbstractContextManager[Progress | None]:
+        """A progress bar on stderr while the context lasts, or None where there must be none. noun: what it counts."""
         if self.quiet or self.no_progress or not sys.stderr.isatty():
             return nullcontext()
         from jvs.cli.progress import Progress
 
-        return Progress(sys.stderr, verb, self.screen()[0])
+        return Progress(sys.stderr, verb, self.screen()[0], noun)
 
 
 def to_json(value: Json) -> str:

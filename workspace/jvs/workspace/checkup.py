@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from jvs.castore import verify as verification
+from jvs.castore.backend import Kind
 from jvs.castore.digest import Digest
 from jvs.castore.local.verify import Finding, verify_store
 from jvs.errors import IntegrityError
+from jvs.labels.roots import roots
 from jvs.labels.verify import verify_labels
+from jvs.workspace.reading import pinned
 from jvs.workspace.results import Damage, VerifyResult
 
 if TYPE_CHECKING:
@@ -38,7 +41,8 @@ def verify(repo: Repo, revision: str | None, progress: Progress | None) -> Verif
     if revision is not None:
         root = repo.snapshot_of(repo.resolve(revision))
         meter = _Meter(progress, repo.objects.tree(root).bytes)
-        checked = verification.verify_snapshot(repo.objects, root, meter.tick)
+        with pinned(repo, root, what="verify"):
+            checked = verification.verify_snapshot(repo.objects, root, meter.tick)
         return VerifyResult(checked.objects, checked.bytes, _damages(checked.faults))
     found = list(verify_store(repo.store, objects=False))
     damaged = [_of_store(finding) for finding in found]
@@ -81,20 +85,20 @@ def _roots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
 
 
 def lost_snapshots(repo: Repo) -> Iterator[Damage]:
-    """Snapshots of live labels, and of their histories, that the store does not have: nothing that is in the index
-    leads to them, so only the labels can tell. An entry whose body was dropped keeps no snapshot.
+    """Protected snapshots that the store does not have: nothing that is in the index leads to them, so only the labels,
+    pins and records can tell.
 
     To be called when the labels themselves are sound.
     """
     seen: set[Digest] = set()
-    for info in repo.labels.list():
-        for entry in repo.labels.log(info.name):
-            if entry.to is None or entry.dropped or entry.to in seen:
-                continue
-            seen.add(entry.to)
-            if not repo.has_snapshot(entry.to):
-                where = f"{info.name}@{entry.generation}:".encode()
-                yield Damage(where, entry.to, "the snapshot is not in the store")
+    with repo.store.read() as txn:
+        for root in roots(txn, 0):
+            if root.ca_id not in seen:
+                seen.add(root.ca_id)
+                if txn.info(Kind.PAGE, root.ca_id) is None:
+                    where = None if root.label is None else root.label.encode() + b":"
+                    kept = f"{root.reason} {root.detail}".rstrip()
+                    yield Damage(where, root.ca_id, f"the snapshot is not in the store (kept as {kept})")
 
 
 def label_faults(repo: Repo) -> list[Damage]:

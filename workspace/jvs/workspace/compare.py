@@ -12,8 +12,9 @@ from jvs.castore.hasher import TreeHasher
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Entry
 from jvs.castore.names import display
 from jvs.castore.pages import PageReader
-from jvs.errors import UsageError
+from jvs.errors import CollectedError, UsageError
 from jvs.workspace.directories import look
+from jvs.workspace.reading import pinned
 from jvs.workspace.results import Change, DiffResult
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ def diff(repo: Repo, a: str, b: str | None, *, renames: bool) -> DiffResult:
                 code="bad-revision",
                 next=f"jvs fs diff {a} REV",
             )
-        return difference(repo.objects.page, resolved.entry.from_, resolved.entry.to, renames=renames)
-    before = repo.snapshot_of(repo.resolve(a))
+        before, after = resolved.entry.from_, resolved.entry.to
+        if before is not None and not repo.has_snapshot(before):
+            raise CollectedError(f"what {a} moved from has left the retention window: its snapshot was collected")
+        return difference(repo.objects.page, before, after, renames=renames)
+    base = repo.snapshot_of(repo.resolve(a))
     if os.path.isdir(b):
         hasher = TreeHasher(repo.objects)
-        after = look(repo, b, hasher)
-        return difference(hasher.page, before, after, renames=renames)._replace(directory=b)
-    return difference(repo.objects.page, before, repo.snapshot_of(repo.resolve(b)), renames=renames)
+        found = look(repo, b, hasher)
+        return difference(hasher.page, base, found, renames=renames)._replace(directory=b)
+    return difference(repo.objects.page, base, repo.snapshot_of(repo.resolve(b)), renames=renames)
 
 
 def difference(read: PageReader, before: Digest | None, after: Digest | None, *, renames: bool = True) -> DiffResult:
@@ -71,7 +75,12 @@ def _implied(item: Difference) -> bool:
 
 
 def patch(repo: Repo, result: DiffResult) -> Iterator[str]:
-    """Unified diff text, line by line, of every change."""
+    """Unified diff text, line by line, of every change. The snapshots are pinned meanwhile."""
+    with pinned(repo, result.from_, None if result.directory else result.to, what="diff"):
+        yield from _patch(repo, result)
+
+
+def _patch(repo: Repo, result: DiffResult) -> Iterator[str]:
     import difflib  # only `--patch` needs it
 
     changes = sorted(

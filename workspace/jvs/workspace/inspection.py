@@ -12,6 +12,7 @@ from jvs.castore.manifest import DIRECTORY, FILE, Entry, small_files
 from jvs.castore.names import display, split_path
 from jvs.castore.objects import ObjectStore
 from jvs.errors import MissingObjectError, UnknownError, UsageError
+from jvs.workspace.reading import pinned
 from jvs.workspace.results import StatsResult, StatsRow, TreeItem, TreeResult
 
 if TYPE_CHECKING:
@@ -65,14 +66,27 @@ def cat(repo: Repo, revision: str, byte_range: tuple[int | None, int | None] | N
             f"{display(resolved.path)} is {what}, not a file", code="unknown-path", next=f"jvs fs tree {revision}"
         )
     if byte_range is None:
-        return repo.objects.read(page, entry)
+        return _pinned(repo, resolved.ca_id, entry.size, repo.objects.read(page, entry))
     first, last = byte_range
     if first is None:
         first, last = max(0, entry.size - (last or 0)), entry.size - 1
     last = entry.size - 1 if last is None else last
     if first < 0 or (first > max(last, 0) and entry.size):
         raise UsageError(f"the range {first}-{last} is empty", code="usage", next="jvs fs cat --help")
-    return repo.objects.read_range(page, entry, first, last - first + 1)
+    size = last - first + 1
+    return _pinned(repo, resolved.ca_id, size, repo.objects.read_range(page, entry, first, size))
+
+
+def _pinned(repo: Repo, root: Digest, size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """`pieces`, with their snapshot pinned when they are more than are read at once."""
+    if size <= repo.store.settings.chunk_max:
+        return pieces
+    return _while_pinned(repo, root, pieces)
+
+
+def _while_pinned(repo: Repo, root: Digest, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with pinned(repo, root, what="cat"):
+        yield from pieces
 
 
 def stats(repo: Repo, by: str | None) -> StatsResult:

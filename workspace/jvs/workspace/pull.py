@@ -19,6 +19,7 @@ from jvs.labels.model import Entry
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import AUTOSAVE
 from jvs.workspace import directories
+from jvs.workspace.reading import pinned
 from jvs.workspace.results import PullResult
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def pull(
     directories.check_apart(repo, directory)
     made = make_directory(directory)
     try:
-        with bindings.lock(directory):
+        with bindings.lock(directory), pinned(repo, target, what="pull"):
             try:
                 return _pull_into(repo, resolved, target, directory, options, progress)
             except UnsavedChangesError:

@@ -28,6 +28,8 @@ from jvs.labels.store import Labels, wall_clock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jvs.workspace.gc_results import Exclusive, GcPlan, GcRun
+    from jvs.workspace.pins import PinInfo
     from jvs.workspace.progress import Progress
     from jvs.workspace.results import (
         DiffResult,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         TreeResult,
         VerifyResult,
     )
+    from jvs.workspace.retention import PolicyInfo
 
 
 class Repo:
@@ -155,6 +158,13 @@ class Repo:
             if glob is None or fnmatch.fnmatchcase(info.name, glob):
                 yield info
 
+    def list_label(self, name: str) -> LabelInfo | None:
+        """The live label of that name; None for whatever else `name` may be."""
+        try:
+            return self.labels.get(name)
+        except UsageError:
+            return None
+
     def log(self, label: str, limit: int | None) -> Iterator[Entry]:
         """The newest `limit` reflog entries, newest first."""
         return self.labels.log(label, limit)
@@ -200,12 +210,18 @@ class Repo:
 
         return inspection.stats(self, by)
 
+    def exclusive(self, name: str) -> Exclusive:
+        """What only a label, or only the snapshot that a revision means, keeps; see `exclusive`."""
+        from jvs.workspace import exclusive
+
+        return exclusive.exclusive(self, name)
+
     def snapshots(self) -> list[tuple[Digest, int]]:
-        """(CA id, time in ms) of every snapshot a live label's reflog names, each once, oldest first."""
+        """(CA id, time in ms) of every snapshot a live label's reflog protects, each once, oldest first."""
         first: dict[Digest, int] = {}
         for info in self.labels.list():
             for entry in self.labels.log(info.name, newest_first=False):
-                if entry.to is not None and entry.at_ms < first.get(entry.to, entry.at_ms + 1):
+                if entry.to is not None and not entry.dropped and entry.at_ms < first.get(entry.to, entry.at_ms + 1):
                     first[entry.to] = entry.at_ms
         return sorted(first.items(), key=lambda item: (item[1], item[0]))
 
@@ -266,6 +282,66 @@ class Repo:
         from jvs.workspace import edits
 
         return edits.remove(self, location, message, expected)
+
+    # -- what is kept ----------------------------------------------------------------------------------------------
+
+    def pin(self, revision: str, until: str | None = None, message: str = "") -> PinInfo:
+        """Keep a snapshot, whatever the retention policies say; see `pins`."""
+        from jvs.workspace import pins
+
+        return pins.pin(self, revision, until, message)
+
+    def unpin(self, target: str) -> list[PinInfo]:
+        """Remove a pin, or all pins of a snapshot; see `pins`."""
+        from jvs.workspace import pins
+
+        return pins.unpin(self, target)
+
+    def pins(self) -> list[PinInfo]:
+        """Every pin, the oldest first."""
+        from jvs.workspace import pins
+
+        return pins.pins(self)
+
+    def set_retention(self, rules: Sequence[str], pattern: str = "*") -> PolicyInfo:
+        """Replace the retention policy of the labels that match; see `retention`."""
+        from jvs.workspace import retention
+
+        return retention.set_policy(self, rules, pattern)
+
+    def unset_retention(self, pattern: str = "*") -> None:
+        """Take the retention policy of a pattern back."""
+        from jvs.workspace import retention
+
+        retention.unset_policy(self, pattern)
+
+    def retention(self) -> list[PolicyInfo]:
+        """Every retention policy, the built-in ones too."""
+        from jvs.workspace import retention
+
+        return retention.policies(self)
+
+    def gc_plan(self, *, trust_clock: bool = False, progress: Progress | None = None) -> GcPlan:
+        """What would go, and why the rest stays; see `gc`."""
+        from jvs.workspace import gc
+
+        return gc.plan(self, trust_clock=trust_clock, progress=progress)
+
+    def gc_run(
+        self,
+        plan_id: str | None = None,
+        *,
+        dry_run: bool = False,
+        max_seconds: float | None = None,
+        max_bytes: int | None = None,
+        trust_clock: bool = False,
+        progress: Progress | None = None,
+    ) -> GcRun:
+        """Collect garbage: what a plan foresaw, or all there is; see `gc`."""
+        from jvs.workspace import gc
+
+        options = gc.RunOptions(dry_run, max_seconds, max_bytes, trust_clock)
+        return gc.run(self, plan_id, options, progress)
 
     # -- figures ---------------------------------------------------------------------------------------------------
 

@@ -222,11 +222,14 @@ class Collection:
                     for key, _ in txn.scan(CONDEMNED, other.id, other.end):
                         yield name_in(key)
 
-    def published_since(self, name: bytes, height: int) -> bool:
-        """Whether an unreached object was inserted after the registration, so that whoever did it may yet make it part
-        of a root."""
-        with self._store.read() as txn:
-            return txn.get(CONDEMNED, sweep_key(self._me.id, name, height)) is not None
+    def older(self, names: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+        """Those of `names` that were not inserted since the registration: whoever inserts something may yet make it
+        part of a root."""
+        for batch in _chunked(names):
+            with self._store.read() as txn:
+                keys = [sweep_key(self._me.id, name, height) for name, height in batch]
+                inserted = [txn.get(CONDEMNED, key) is not None for key in keys]
+            yield from (name for name, new in zip(batch, inserted, strict=True) if not new)
 
     # -- condemning
 

@@ -9,7 +9,7 @@ its pack is gone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -86,13 +86,48 @@ def reclaim(store: LocalStore, limits: Limits, step: Step) -> Reclaimed:
 
 def victims(store: LocalStore) -> list[tuple[bytes, int]]:
     """The packs that would be rewritten, and the bytes that live in each; those with the fewest first."""
+    return _victims(_rows(store), {})
+
+
+def _victims(rows: Mapping[bytes, PackRow], dying: Mapping[bytes, int]) -> list[tuple[bytes, int]]:
+    """`victims`, once `dying` bytes of some packs have gone."""
+    live = {pack: row.live_bytes - dying.get(pack, 0) for pack, row in rows.items() if row.state != PackRow.DROPPED}
+    left = [pack for pack, alive in live.items() if alive > 0]
+    chosen = {pack for pack in left if 2 * live[pack] < rows[pack].committed_end - PACK_HEADER}
+    small = [pack for pack in left if rows[pack].state == PackRow.SEALED and rows[pack].committed_end < _SMALL]
+    chosen.update(small if len(small) > 1 else ())
+    return sorted(((pack, live[pack]) for pack in chosen), key=lambda item: item[1])
+
+
+class Foreseen(NamedTuple):
+    """What `reclaim` would do. stored: bytes of the records that the index points to now; dead: bytes of packs that
+    go, to which it points no more; dropped, rewritten: packs; freed: bytes of files, less those of copies."""
+
+    stored: int
+    dead: int
+    dropped: int
+    rewritten: int
+    freed: int
+
+
+def foresee(store: LocalStore, dying: Mapping[bytes, int]) -> Foreseen:
+    """What `reclaim` would do once objects that take `dying[pack]` bytes of a pack are no longer in the index."""
+    rows = _rows(store)
+    rewritten = _victims(rows, dying)
+    dropped = [pack for pack, row in rows.items() if row.live_bytes <= dying.get(pack, 0)]
+    going = [rows[pack] for pack in (*dropped, *(pack for pack, _ in rewritten))]
+    return Foreseen(
+        sum(row.live_bytes for row in rows.values()),
+        sum(max(row.committed_end - PACK_HEADER - row.live_bytes, 0) for row in going),
+        len(dropped),
+        len(rewritten),
+        sum(row.committed_end for row in going) - sum(live for _, live in rewritten),
+    )
+
+
+def _rows(store: LocalStore) -> dict[bytes, PackRow]:
     with store.read() as txn:
-        rows = [(pack, row) for pack, row in txn.packs() if row.state != PackRow.DROPPED and row.live_bytes]
-    chosen = {pack: row.live_bytes for pack, row in rows if 2 * row.live_bytes < row.committed_end - PACK_HEADER}
-    small = [(pack, row) for pack, row in rows if row.state == PackRow.SEALED and row.committed_end < _SMALL]
-    if len(small) > 1:
-        chosen.update((pack, row.live_bytes) for pack, row in small)
-    return sorted(chosen.items(), key=lambda item: item[1])
+        return dict(txn.packs())
 
 
 def _free_space(store: LocalStore) -> int:

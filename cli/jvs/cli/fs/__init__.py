@@ -22,6 +22,11 @@ VERBS = {
     "undo": ("jvs.cli.fs.undo:undo", "Undo the last move of a label."),
     "verify": ("jvs.cli.fs.verify:verify", "Read and check every byte of a snapshot, or of everything."),
     "stats": ("jvs.cli.fs.stats:stats", "Show how much is stored, and what each snapshot adds."),
+    "pin": ("jvs.cli.fs.pin:pin", "Keep a snapshot, whatever becomes of its labels."),
+    "unpin": ("jvs.cli.fs.pin:unpin", "Remove a pin."),
+    "pins": ("jvs.cli.fs.pin:pins", "List the pins."),
+    "retention": ("jvs.cli.fs.retention:retention", "Say what gc keeps of the histories of labels."),
+    "gc": ("jvs.cli.fs.gc:gc", "Collect garbage: plan, run."),
 }
 
 EXAMPLES = """

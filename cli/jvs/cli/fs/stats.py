@@ -10,14 +10,17 @@ import click
 
 from jvs.cli.text import ago, bar, columns, count, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import labels, verb
+from jvs.errors import UsageError
 
 if TYPE_CHECKING:
+    from jvs.workspace.gc_results import Exclusive
     from jvs.workspace.results import StatsResult
 
 EXAMPLES = """
 jvs fs stats
 jvs fs stats --by snapshot
+jvs fs stats --exclusive exp/1    # what would dropping it free?
 """
 
 _BAR = 30
@@ -43,14 +46,34 @@ _BAR = 30
         "rows[].bytes": "its size",
         "rows[].added_bytes": "plain bytes of what the rows before it do not have",
         "rows[].added_stored": "those as stored",
+        "name": "with --exclusive, instead of all these: the label or revision",
+        "kind": "with --exclusive: `label` (all that it protects) or `snapshot`",
+        "bytes": "with --exclusive: plain bytes that nothing else protects; `snapshots`, `objects`: how many",
     },
 )
+@click.option("--exclusive", metavar="REV|LABEL", shell_complete=labels, help="Only what nothing else protects.")
 @click.option("--by", type=click.Choice(["label", "snapshot"]), help="A bar for each: what it adds to those before it.")
-def stats(ui: Ui, by: str | None) -> int:
-    """Show logical and stored bytes, and with --by what each label or snapshot adds. With -q the ids of the rows."""
+def stats(ui: Ui, by: str | None, exclusive: str | None) -> int:
+    """Show logical and stored bytes, and with --by what each label or snapshot adds. With -q the ids of the rows.
+
+    With --exclusive: what gc could free if that label were deleted, or if that snapshot had never been.
+    """
+    if by is not None and exclusive is not None:
+        raise UsageError("give --by or --exclusive, not both", next="jvs fs stats --help")
     with ui.open_repo() as repo:
+        if exclusive is not None:
+            only = repo.exclusive(exclusive)
+            return ui.show(only.as_json, lambda: [_only(ui, only)])
         result = repo.stats(by)
     return ui.show(result.as_json, lambda: _people(ui, result), [row.ca_id.hex() for row in result.rows])
+
+
+def _only(ui: Ui, only: Exclusive) -> str:
+    about = f"label {ui.name(only.name)} ({count(only.snapshots, 'snapshot')})"
+    return (
+        f"{about if only.kind == 'label' else ui.name(only.name)} alone keeps {size(only.stored_bytes)} as stored:"
+        f" {size(only.bytes)} in {count(only.objects, 'object')}"
+    )
 
 
 def _people(ui: Ui, result: StatsResult) -> Iterator[str]:
