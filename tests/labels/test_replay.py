@@ -35,8 +35,11 @@ def history() -> Desk:
     labels.delete_tag("t")
     labels.record_detached(desk.snapshot("c"))
     labels.undo("main")
-    labels.compare_and_set("forgotten", None, a)
+    forgotten = labels.compare_and_set("forgotten", None, a)
+    labels.compare_and_set("child", None, a, parents=[forgotten.id])
     labels.delete("forgotten")
+    labels.compare_and_set("removed", None, a)
+    labels.delete("removed")
     labels.pin(a, message="why")
     labels.pin(b, desk.clock.now_ms + 2 * DAY_MS)
     labels.unpin(labels.pin(b).id)
@@ -52,7 +55,7 @@ def history() -> Desk:
     return desk
 
 
-ENTRIES = 15
+ENTRIES = 16
 
 
 def rebuild(records: list[JournalRecord]) -> tuple[MemoryStore, list[Digest]]:
@@ -169,6 +172,9 @@ def spoiled(op: str, **changes: object) -> Callable[[list[JournalRecord]], list[
         spoiled("unpin", ids=["x"]),
         spoiled("forget", generation=1),
         spoiled("forget", label="main"),
+        spoiled("remove", uid=b"u" * 16),
+        spoiled("remove", generations=[7]),
+        spoiled("remove", generations="x"),
         spoiled("truncate", uid=b"u" * 16),
         spoiled("truncate", uid=b"u"),
         spoiled("truncate", generations=[99]),

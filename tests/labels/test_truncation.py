@@ -22,6 +22,7 @@ from jvs.labels.tables import (
     ALL_TABLES,
     ENTRIES,
     FLOORS,
+    NEEDED,
     Head,
     entries_between,
     entry_bytes,
@@ -327,7 +328,7 @@ def test_nobody_looks_again_below_the_oldest_entry_that_is_kept(monkeypatch: pyt
     assert sum(looked) < 10
 
 
-def test_a_label_forgotten_keeps_its_skeletons_its_tags_and_its_tombstone() -> None:
+def test_a_forgotten_label_keeps_what_others_descend_from_its_tags_and_its_tombstone() -> None:
     desk = Desk()
     labels, a = desk.labels, desk.snapshot("a")
     first = labels.compare_and_set("gone", None, a, message="m", tags=["kept"])
@@ -347,8 +348,73 @@ def test_a_label_forgotten_keeps_its_skeletons_its_tags_and_its_tombstone() -> N
     same_after_replay(desk)
     labels.delete_tag("kept")
     assert expire(desk) == {"truncated": 1}
+    assert expire(desk) == {}
+    assert labels.is_ancestor(first.id, child.id)
     assert labels.verify() == 6
     same_after_replay(desk)
+
+
+def test_nothing_is_left_of_a_forgotten_label_that_nobody_needs_but_its_tombstone() -> None:
+    desk = Desk()
+    labels, count = desk.labels, 2 * MAX_LISTED + 9
+    for number_ in range(count):
+        labels.compare_and_set("gone", ANYTHING, desk.snapshot(str(number_ % 3)), tags=["t"])
+    labels.delete_tag("t")
+    labels.delete("gone")
+    labels.set_retention("*", ["keep-deleted 0"])
+    steps = [(step.what, step.done) for step in labels.expire(desk.clock.now_ms)]
+    whole, rest = [("truncated", MAX_LISTED)] * 2, [("truncated", 10)]
+    assert steps == [("forgotten", 1), *whole, *rest, *[("forgotten", 0)] * 3]
+    with desk.store.read() as txn:
+        left = {table.name for table in ALL_TABLES if txn.count(table)}
+    assert left == {"names", "retention", "tags", "tagged"}
+    assert labels.verify() == 0
+    same_after_replay(desk)
+    with pytest.raises(CollectedError):
+        labels.undelete("gone")
+    with pytest.raises(UnknownError):
+        labels.resolve("gone@1")
+    assert labels.compare_and_set("gone", None, desk.snapshot("x")).generation == count + 2
+
+
+def test_nothing_may_descend_from_a_label_whose_entries_are_going() -> None:
+    desk = Desk()
+    labels, a = desk.labels, desk.snapshot("a")
+    for _number in range(MAX_LISTED + 2):
+        newest = labels.compare_and_set("gone", ANYTHING, a)
+    labels.delete("gone")
+    labels.set_retention("*", ["keep-deleted 0"])
+    run = labels.expire(desk.clock.now_ms)
+    while next(run) != ("forgotten", 0, None):
+        pass
+    assert labels.entry(newest.id).dropped  # the oldest went first
+    assert labels.verify() == 3
+    with desk.store.read() as txn:
+        assert labels.kept_in(txn, [newest.id]) == ()
+    with pytest.raises(UnknownError):
+        labels.compare_and_set("main", None, a, parents=[newest.id])
+    same_after_replay(desk)
+    expire(desk)
+    assert labels.verify() == 0
+    same_after_replay(desk)
+
+
+def test_what_comes_to_descend_from_a_forgotten_label_keeps_it() -> None:
+    desk = Desk()
+    labels, a = desk.labels, desk.snapshot("a")
+    first = labels.compare_and_set("gone", None, a)
+    labels.delete("gone")
+    labels.set_retention("*", ["keep-deleted 0"])
+    run = labels.expire(desk.clock.now_ms)
+    assert next(run).what == "forgotten"
+    child = labels.compare_and_set("main", None, a, parents=[first.id])
+    assert [step.what for step in run] == ["truncated"]
+    assert labels.is_ancestor(first.id, child.id)
+    assert labels.verify() == 3
+    with desk.store.write() as txn:
+        txn.delete(NEEDED, first.uid)
+    with pytest.raises(IntegrityError):
+        labels.verify()
 
 
 def test_a_body_below_the_floor_is_damage() -> None:
@@ -387,15 +453,18 @@ def test_a_checkpoint_of_an_entry_that_is_not_there_is_damage(removed: dict[str,
 
 
 POLICIES = ["keep-all", "keep-last 0", "keep-last 1", "keep-last 3", "keep-within 3d", "keep-daily 2 keep-weekly 2"]
+POLICIES += ["keep-last 1 keep-deleted 0", "keep-deleted 1d"]
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("move"), st.sampled_from("ab"), st.integers(0, 9)),
-        st.tuples(st.just("tag"), st.sampled_from("ab"), st.integers(0, 9)),
+        st.tuples(st.just("move"), st.sampled_from("abc"), st.integers(0, 9)),
+        st.tuples(st.just("tag"), st.sampled_from("abc"), st.integers(0, 9)),
+        st.tuples(st.just("branch"), st.sampled_from("abc"), st.integers(0, 9)),
+        st.tuples(st.just("merge"), st.sampled_from("abc"), st.integers(0, 9)),
         st.tuples(st.just("untag"), st.just(""), st.just(0)),
-        st.tuples(st.just("delete"), st.sampled_from("ab"), st.just(0)),
-        st.tuples(st.just("undelete"), st.sampled_from("ab"), st.just(0)),
-        st.tuples(st.just("undo"), st.sampled_from("ab"), st.just(0)),
-        st.tuples(st.just("policy"), st.sampled_from("ab*"), st.sampled_from(range(len(POLICIES)))),
+        st.tuples(st.just("delete"), st.sampled_from("abc"), st.just(0)),
+        st.tuples(st.just("undelete"), st.sampled_from("abc"), st.just(0)),
+        st.tuples(st.just("undo"), st.sampled_from("abc"), st.just(0)),
+        st.tuples(st.just("policy"), st.sampled_from("abc*"), st.sampled_from(range(len(POLICIES)))),
         st.tuples(st.just("time"), st.just(""), st.integers(0, 20)),
         st.tuples(st.just("expire"), st.just(""), st.integers(1, 4)),
     ),
@@ -409,6 +478,11 @@ def act(desk: Desk, what: str, name: str, value: int) -> None:
         if what in ("move", "tag"):
             tags = ["t"] if what == "tag" else []
             labels.compare_and_set(name, ANYTHING, desk.snapshot(str(value)), tags=tags, message="m")
+        elif what in ("branch", "merge"):
+            other = "abc"[("abc".index(name) + 1) % 3]
+            parents = [labels.require(label).entry_id for label in ((other,) if what == "branch" else (name, other))]
+            expect, op = (None, "push") if what == "branch" else (ANYTHING, "merge")
+            labels.compare_and_set(name, expect, desk.snapshot(str(value)), parents=parents, op=op)
         elif what == "untag":
             labels.delete_tag("t")
         elif what in ("delete", "undelete", "undo"):

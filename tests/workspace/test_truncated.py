@@ -66,6 +66,24 @@ def test_a_removal_that_expects_what_was_before_a_truncation(repo: Repo, tmp_pat
     assert repo.remove("main:file", expected="2").status == "advanced"
 
 
+def test_a_directory_of_a_label_that_was_forgotten_is_pushed_on(repo: Repo, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    repo.push(edit(source, "one"), label="gone")
+    repo.labels.delete("gone")
+    repo.labels.set_retention("*", ["keep-deleted 0"])
+    list(repo.labels.expire(wall_clock()))
+    (source / "file").write_text("more than one")
+    (source / "other").write_text("x")
+    saved = repo.push(str(source), label="main")
+    assert (saved.status, saved.generation) == ("advanced", 1)
+    assert repo.labels.resolve("main").parents
+    repo.labels.delete("main")
+    list(repo.labels.expire(wall_clock()))
+    repo.push(edit(tmp_path / "another", "two"), label="another")
+    repo.pull("another", str(source), autosave=True)
+    assert repo.labels.require("another").generation == 1
+
+
 def test_what_truncation_let_go_is_not_missed(repo: Repo, tmp_path: Path) -> None:
     for text in ("one", "two", "three"):
         repo.push(edit(tmp_path / "source", text), label="main")

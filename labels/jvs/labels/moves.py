@@ -40,6 +40,7 @@ from jvs.labels.tables import (
     name_key,
     newest_deleted,
     newest_span,
+    owner_of,
     place_of,
     skeleton_of,
     used_generation,
@@ -152,7 +153,7 @@ def undelete(txn: WriteTxn, note: Note, name: str) -> Entry:
     head = newest_deleted(txn, name)
     if head is None:
         span = newest_span(txn, name)
-        if span is not None and ending_of(txn, span.uid) is not None:
+        if span is not None and (owner_of(txn, span.uid) is None or ending_of(txn, span.uid) is not None):
             raise CollectedError(
                 f"the label {name} was deleted so long ago that it is no longer kept", next="jvs fs ls", label=name
             )
@@ -335,13 +336,20 @@ def _lineage(txn: WriteTxn, head: Head | None, parents: Sequence[Digest]) -> _Li
             uids.append(head.uid)
             contents.append(head.ca_id)
             continue
-        found = skeleton_of(txn, _digest(parent, "a parent"))
+        found = parent_entry(txn, _digest(parent, "a parent"))
         if found is None or found.to is None:
             raise UnknownError(f"no reflog entry with content has the id {parent.hex()}", id=parent.hex())
         depth = max(depth, found.depth)
         uids.append(found.uid)
         contents.append(found.to)
     return _Lineage(depth + 1, tuple(uids), tuple(contents))
+
+
+def parent_entry(txn: ReadTxn, entry_id: Digest) -> Skeleton | None:
+    """The entry of that id, if new entries may descend from it: not one of a label whose entries are going."""
+    found = skeleton_of(txn, entry_id)
+    ending = None if found is None else ending_of(txn, found.uid)
+    return None if ending is not None and ending.going else found
 
 
 def _keep_bases(txn: WriteTxn, uid: bytes, lineage: _Lineage) -> None:

@@ -22,6 +22,7 @@ from jvs.labels.tables import (
     FORGOTTEN,
     IDS,
     LABELS,
+    NEEDED,
     PINS,
     RETENTION,
     SNAPSHOTS,
@@ -35,6 +36,7 @@ from jvs.labels.tables import (
     PinRow,
     PolicyRow,
     TagRow,
+    ending_of,
     entry_bytes,
     entry_key,
     floor_of,
@@ -61,6 +63,7 @@ PIN_OP: Final = "pin"
 UNPIN_OP: Final = "unpin"
 FORGET_OP: Final = "forget"
 TRUNCATE_OP: Final = "truncate"
+REMOVE_OP: Final = "remove"
 
 MAX_LISTED: Final = 256
 """Most pins, snapshots or entries one record names, so that it stays far below the limit of the journal."""
@@ -148,6 +151,12 @@ def write_truncate(txn: WriteTxn, uid: bytes, generations: Sequence[int], floor:
     apply_truncate(txn, uid, generations, floor)
 
 
+def write_remove(txn: WriteTxn, uid: bytes, generations: Sequence[int], actor: str) -> None:
+    """Journal and apply the removal of these entries of a forgotten label (at most MAX_LISTED)."""
+    txn.journal(REMOVE_OP, {"uid": uid, "generations": list(generations)}, {"actor": actor})
+    apply_remove(txn, uid, generations)
+
+
 def move_from_journal(skeleton: Mapping[str, Any], body: Mapping[str, Any] | None) -> Move:
     """The move in a journal record; raises IntegrityError when there is none."""
     name, raw, upstream = skeleton.get("label"), skeleton.get("entry"), skeleton.get("upstream")
@@ -220,7 +229,7 @@ def apply_forget(txn: WriteTxn, name: str, generation: int) -> None:
         raise IntegrityError(f"no label {name} was deleted by its generation {generation}")
     head = unpack_head(raw)
     txn.delete(DELETED, key)
-    txn.put(FORGOTTEN, head.uid, pack_row(Ending(head.generation, head.entry_id)))
+    txn.put(FORGOTTEN, head.uid, pack_row(Ending(head.generation, head.entry_id, False)))
 
 
 def apply_truncate(txn: WriteTxn, uid: bytes, generations: Sequence[int], floor: int) -> None:
@@ -232,6 +241,27 @@ def apply_truncate(txn: WriteTxn, uid: bytes, generations: Sequence[int], floor:
         txn.put(ENTRIES, entry_key(uid, generation), pack_row((found[0], None)))
     if floor > floor_of(txn, uid):
         txn.put(FLOORS, uid, number(floor))
+
+
+def apply_remove(txn: WriteTxn, uid: bytes, generations: Sequence[int]) -> None:
+    """Remove entries of a forgotten label, and with the deletion, its newest, all that is known of it but the tombstone
+    of its names. Raises IntegrityError when it was not forgotten or one of them is not there."""
+    ending = ending_of(txn, uid)
+    if ending is None:
+        raise IntegrityError(f"the label {uid.hex()} cannot lose its entries: it was not forgotten")
+    txn.put(FORGOTTEN, uid, pack_row(ending._replace(going=True)))
+    for generation in generations:
+        found = entry_bytes(txn, uid, generation)
+        if found is None:
+            raise IntegrityError(f"the label {uid.hex()} has no generation {generation} to be removed")
+        to = decode_skeleton(found[0]).to
+        if to is not None and txn.get(SNAPSHOTS, to + uid) == number(generation):
+            txn.delete(SNAPSHOTS, to + uid)
+        txn.delete(IDS, entry_digest(found[0]))
+        txn.delete(ENTRIES, entry_key(uid, generation))
+        if generation == ending.generation:
+            for table in (FORGOTTEN, FLOORS, UIDS):
+                txn.delete(table, uid)
 
 
 def tag_row(txn: ReadTxn, tag: str) -> TagRow:
@@ -251,6 +281,10 @@ def _apply(txn: WriteTxn, move: Move, skeleton: Skeleton, body: Body | None) -> 
     txn.put(IDS, entry_id, key)
     if skeleton.to is not None:
         txn.put(SNAPSHOTS, skeleton.to + skeleton.uid, number(skeleton.generation))
+    for parent in skeleton.parents:
+        place = None if parent == skeleton.prev else place_of(txn, parent)
+        if place is not None and place[0] != skeleton.uid and txn.get(NEEDED, place[0]) is None:
+            txn.put(NEEDED, place[0], b"")
     for tag in body.tags if body is not None else ():
         row = tag_row(txn, tag)
         txn.put(TAGS, name_key(tag), pack_row((row.last + 1, row.floor)))

@@ -15,6 +15,7 @@ from jvs.labels.records import (
     FORGET_OP,
     LABEL_OP,
     PIN_OP,
+    REMOVE_OP,
     RETENTION_OP,
     TRUNCATE_OP,
     UNDETACH_OP,
@@ -24,6 +25,7 @@ from jvs.labels.records import (
     apply_forget,
     apply_move,
     apply_pin,
+    apply_remove,
     apply_retention,
     apply_truncate,
     apply_undetached,
@@ -139,4 +141,5 @@ _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     UNPIN_OP: lambda txn, fields: apply_unpin(txn, fields.raws("ids", PIN_ID_SIZE)),
     FORGET_OP: lambda txn, fields: apply_forget(txn, fields.text("label"), fields.number("generation")),
     TRUNCATE_OP: _truncate,
+    REMOVE_OP: lambda txn, fields: apply_remove(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations")),
 }

@@ -284,6 +284,10 @@ class Labels:
         note = self._note(request.message, request.tags, request.meta, request.actor)
         return moves.move(txn, note, request)
 
+    def kept_in(self, txn: ReadTxn, entry_ids: Sequence[Digest]) -> tuple[Digest, ...]:
+        """Those of these entries that may be parents of a new one; the others were forgotten with their labels."""
+        return tuple(entry_id for entry_id in entry_ids if moves.parent_entry(txn, entry_id) is not None)
+
     def compare_and_set(
         self,
         name: str,

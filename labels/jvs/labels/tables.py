@@ -14,6 +14,7 @@
     RETENTION   pattern                      -> PolicyRow                 which labels obey which policy
     FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back
     FLOORS      uid                          -> generation                no entry up to that one has a body
+    NEEDED      uid                          -> nothing                   entries of other labels descend from its
 
 Generations, serials and times in keys are 8 bytes, big-endian, so key order is their order. A name holds no 0x00, so
 `name 0x00` starts the keys of exactly that name, and everything below `a/b` lies in [`a/b/`, `a/b0`).
@@ -46,6 +47,7 @@ PINS: Final = Table("pins")
 RETENTION: Final = Table("retention")
 FORGOTTEN: Final = Table("forgotten")
 FLOORS: Final = Table("floors")
+NEEDED: Final = Table("needed")
 
 ALL_TABLES: Final = (
     LABELS,
@@ -62,6 +64,7 @@ ALL_TABLES: Final = (
     RETENTION,
     FORGOTTEN,
     FLOORS,
+    NEEDED,
 )
 """Every table this package writes; all of it can be made again from the journal (`replay`)."""
 
@@ -123,10 +126,12 @@ class PolicyRow(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """Where the reflog of a forgotten label ends: its deletion."""
+    """Where the reflog of a forgotten label ends: its deletion. `going`: its entries are being removed, so that nothing
+    may come to descend from those that are left."""
 
     generation: int
     entry_id: Digest
+    going: bool
 
 
 PIN_ID_SIZE: Final = 16

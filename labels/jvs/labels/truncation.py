@@ -1,7 +1,8 @@
 """What time does to the pointer plane, done in small transactions by a collector before it looks for roots.
 
 Entries that left the retention window of their label lose their bodies, and with them the protection of their
-snapshots; deleted labels that left theirs are forgotten; pins and detached records whose time has passed are removed.
+snapshots; deleted labels that left theirs are forgotten, and when no entry of another label descends from theirs
+nothing is kept of them but the tombstones of their names; pins and detached records whose time has passed are removed.
 Every transaction looks again at what the decision rests on (the policies, the label) and starts over when that
 changed, so a policy that was made longer is obeyed from its commit on. All of it may be stopped at any moment and run
 by several collectors at once.
@@ -20,7 +21,7 @@ from jvs.labels import moves
 from jvs.labels.moves import Note
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
-from jvs.labels.records import MAX_LISTED, write_forget, write_truncate, write_undetached, write_unpin
+from jvs.labels.records import MAX_LISTED, write_forget, write_remove, write_truncate, write_undetached, write_unpin
 from jvs.labels.retention import Keeper, Policy
 from jvs.labels.roots import deletion_due, detached_expired
 from jvs.labels.tables import (
@@ -28,9 +29,11 @@ from jvs.labels.tables import (
     DETACHED,
     FORGOTTEN,
     LABELS,
+    NEEDED,
     PINS,
     Ending,
     Head,
+    ending_of,
     entries_between,
     entry_bytes,
     floor_of,
@@ -47,8 +50,8 @@ PAGE: Final = 1024
 
 
 class Expired(NamedTuple):
-    """What one transaction did: `done` entries of `label` truncated, labels forgotten (`label`: the last of them),
-    pins or detached records removed (`what`: truncated, forgotten, unpinned, detached)."""
+    """What one transaction did (`what`): so many entries of `label` `truncated`, labels `forgotten` (`label`: the last
+    of them; 0: it went on with one), pins `unpinned`, or `detached` records removed."""
 
     what: str
     done: int
@@ -63,7 +66,7 @@ def expire(store: MetaStore, note: Note) -> Iterator[Expired]:
     yield from _expire_pins(store, note)
     yield from _expire_detached(store, note)
     yield from _forget(store, note)
-    yield from _truncate_forgotten(store, note)
+    yield from _end_forgotten(store, note)
     after = b""
     while True:
         jobs: list[tuple[str, _Job]] = []
@@ -120,6 +123,7 @@ class _Label(NamedTuple):
 class _Job:
     """One walk through a reflog, from the newest entry down, dropping bodies as it goes.
 
+    uid       whose reflog it is
     label     None: of a forgotten label, which has no head to put a checkpoint on
     outdated  set when somebody changed what the walk rests on: it stopped there, and is to be begun anew
     """
@@ -130,7 +134,7 @@ class _Job:
         self.outdated = False
         self._store = store
         self._note = note
-        self._uid = uid
+        self.uid = uid
         self._last = last
         self._floor = floor
         self._window = window
@@ -145,7 +149,7 @@ class _Job:
         last = self._last
         while last > self._floor:
             with self._store.read() as txn:
-                rows = list(islice(entries_between(txn, self._uid, self._floor + 1, last, reverse=True), PAGE))
+                rows = list(islice(entries_between(txn, self.uid, self._floor + 1, last, reverse=True), PAGE))
                 for generation, skeleton, body in rows:
                     if body is not None:
                         self._sort(self._window.judge(txn, generation, skeleton, body), generation, skeleton)
@@ -182,11 +186,11 @@ class _Job:
         """How many bodies were there to be dropped; None: something changed, nothing was done."""
         if not self._current(txn):
             return None
-        there = [generation for generation in generations if _has_body(txn, self._uid, generation)]
+        there = [generation for generation in generations if _has_body(txn, self.uid, generation)]
         if there and not self._wrote and self._label is not None:
             self._checkpoint(txn, self._label)
-        if there or floor > floor_of(txn, self._uid):
-            write_truncate(txn, self._uid, there, floor, self._note.actor)
+        if there or floor > floor_of(txn, self.uid):
+            write_truncate(txn, self.uid, there, floor, self._note.actor)
         self._wrote = self._wrote or bool(there)
         return len(there)
 
@@ -194,7 +198,7 @@ class _Job:
         if self._label is None:
             return True
         raw = txn.get(LABELS, name_key(self._label.name))
-        return raw is not None and unpack_head(raw).uid == self._uid and policy_revision(txn) == self._label.revision
+        return raw is not None and unpack_head(raw).uid == self.uid and policy_revision(txn) == self._label.revision
 
     def _checkpoint(self, txn: WriteTxn, label: _Label) -> None:
         assert self._newest_gone is not None  # a checkpoint never leaves alone
@@ -238,8 +242,8 @@ def _deleted_name(key: bytes) -> str:
     return key[: key.index(0)].decode("utf-8")
 
 
-def _truncate_forgotten(store: MetaStore, note: Note) -> Iterator[Expired]:
-    """Take the bodies of forgotten labels' entries, but for tagged ones."""
+def _end_forgotten(store: MetaStore, note: Note) -> Iterator[Expired]:
+    """Take the bodies of forgotten labels' entries, but for tagged ones, and the rest of those that nobody needs."""
     after = b""
     while True:
         jobs: list[_Job] = []
@@ -247,13 +251,33 @@ def _truncate_forgotten(store: MetaStore, note: Note) -> Iterator[Expired]:
             rows = list(islice(txn.scan(FORGOTTEN, after), PAGE))
             for uid, raw in rows:
                 last, floor = Ending(*unpack_row(raw, len(Ending._fields))).generation, floor_of(txn, uid)
-                if floor < last:
+                if floor < last or txn.get(NEEDED, uid) is None:
                     jobs.append(_Job(store, note, uid, last, floor, Window(uid, None), None))
         for job in jobs:
             yield from job.run()
+            yield from _remove(store, note, job.uid)
         if len(rows) < PAGE:
             return
         after = rows[-1][0] + b"\0"
+
+
+def _remove(store: MetaStore, note: Note, uid: bytes) -> Iterator[Expired]:
+    """Remove the entries of a forgotten label, the oldest first, unless one is tagged or something descends from it."""
+    while True:
+        done = store.transact(partial(_write_remove, note=note, uid=uid))
+        if not done:
+            return
+        yield Expired("forgotten", 0)
+
+
+def _write_remove(txn: WriteTxn, note: Note, uid: bytes) -> int:
+    ending = ending_of(txn, uid)
+    if ending is None or floor_of(txn, uid) < ending.generation or txn.get(NEEDED, uid) is not None:
+        return 0
+    rows = islice(entries_between(txn, uid, 0, ending.generation), MAX_LISTED)
+    generations = [generation for generation, _skeleton, _body in rows]
+    write_remove(txn, uid, generations, note.actor)
+    return len(generations)
 
 
 def _expire_pins(store: MetaStore, note: Note) -> Iterator[Expired]:

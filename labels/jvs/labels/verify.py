@@ -15,6 +15,7 @@ from jvs.labels.tables import (
     FORGOTTEN,
     IDS,
     LABELS,
+    NEEDED,
     PIN_ID_SIZE,
     SNAPSHOTS,
     UIDS,
@@ -27,6 +28,7 @@ from jvs.labels.tables import (
     name_key,
     owner_of,
     pin_rows,
+    place_of,
     policy_rows,
     span_key,
     unpack_head,
@@ -35,11 +37,13 @@ from jvs.labels.tables import (
 
 
 class _End(NamedTuple):
-    """Where a reflog must end; `ca_id` None: of a forgotten label, whose content nothing keeps."""
+    """Where a reflog must end; `ca_id` None: of a forgotten label, whose content nothing keeps; `going`: the
+    beginning of which may have been removed."""
 
     generation: int
     entry_id: Digest
     ca_id: Digest | None
+    going: bool = False
 
 
 def verify_chain(txn: ReadTxn, name: str) -> int:
@@ -89,7 +93,10 @@ def verify_reflog(txn: ReadTxn, name: str, uid: bytes, end: _End) -> int:
         entry = decode_entry(name, skeleton, body)
         if entry.uid != uid or entry.generation != generation:
             raise _fault(name, generation, "it is an entry of another place")
-        _check_link(name, entry, before)
+        if before is not None or not end.going:
+            _check_link(name, entry, before)
+        if not end.going:
+            _check_parents(txn, name, entry)
         if txn.get(IDS, entry.id) != entry_key(uid, generation):
             raise _fault(name, generation, "its id is not listed")
         if entry.to is not None and not _is_root(txn, entry.to, uid, generation):
@@ -112,6 +119,16 @@ def _check_link(name: str, entry: Entry, before: Entry | None) -> None:
         raise _fault(name, entry.generation, "it starts from another snapshot than the entry before it ended at")
     if before is not None and entry.at_ms < before.at_ms:
         raise _fault(name, entry.generation, "it is older than the entry before it")
+
+
+def _check_parents(txn: ReadTxn, name: str, entry: Entry) -> None:
+    """What an entry descends from is there, and marked as needed when it is another label's."""
+    for parent in entry.parents:
+        place = place_of(txn, parent)
+        if place is None:
+            raise _fault(name, entry.generation, "an entry that it descends from is not there")
+        if place[0] != entry.uid and txn.get(NEEDED, place[0]) is None:
+            raise _fault(name, entry.generation, "an entry that it descends from is not marked as needed")
 
 
 def _check_checkpoint(txn: ReadTxn, name: str, entry: Entry) -> None:
@@ -141,7 +158,7 @@ def _end(txn: ReadTxn, uid: bytes, owner: Owner) -> _End:
     else:
         ending = ending_of(txn, uid)
         if ending is not None:
-            return _End(ending.generation, ending.entry_id, None)
+            return _End(ending.generation, ending.entry_id, None, ending.going)
         rows = txn.scan(DELETED, span_key(owner.name, 0), name_key(owner.name) + b"\1")
         found = next((head for head in (unpack_head(raw) for _key, raw in rows) if head.uid == uid), None)
     if found is None or found.uid != uid:

@@ -167,7 +167,8 @@ def _autosave(
             message = f"before a pull into {shorten(display(to_bytes(directory)))}"
 
             def save(txn: WriteTxn) -> Entry:
-                request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=parents, message=message)
+                kept = repo.labels.kept_in(txn, parents)
+                request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=kept, message=message)
                 try:
                     return repo.labels.move_in(txn, request)
                 except UsageError:  # too long behind the prefix, or inside the name of another autosave

@@ -190,7 +190,7 @@ def move(
         ca_id,
         ANYTHING if options.force else expect,
         "force" if options.force else "push",
-        parents if head is None or options.force else (head.entry_id,),
+        repo.labels.kept_in(txn, parents) if head is None or options.force else (head.entry_id,),
         options.message,
         options.tags,
     )
