@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jvs.castore.backend import ReadTxn, Table
 from jvs.castore.digest import Digest, page_digest
 from jvs.errors import CollectedError
-from jvs.labels import ANYTHING
+from jvs.labels import ANYTHING, bases
 from jvs.labels.lineage import is_ancestor, merge_bases
-from jvs.labels.tables import IDS
+from jvs.labels.tables import IDS, head_of
 from tests.labels.support import Desk
 
 
@@ -155,3 +155,44 @@ def test_history_that_is_no_longer_kept_is_said_never_passed_over() -> None:
         history.bases(left, right)
     with pytest.raises(CollectedError):
         history.bases(left, page_digest(b"no entry"))
+
+
+@given(st.integers(1, 40), st.randoms(use_true_random=False), st.sampled_from([1000, 3]))
+@settings(max_examples=100)
+def test_the_collectors_bases_are_the_merge_bases(size: int, rng: random.Random, walked: int) -> None:
+    """Mostly plain chains and forks off them, as there are, and sometimes anything."""
+    history, newest = History(), dict[str, Digest]()
+    for _ in range(size):
+        label = rng.choice("abcde")
+        parents = [newest[label]] if label in newest else []
+        if label not in newest or rng.random() < 0.15:
+            others = [entry for entry in history.parents if entry not in parents]
+            parents += rng.sample(others, min(len(others), rng.choice([1, 1, 2])))
+        newest[label] = history.add(*parents, label=label)
+    with pytest.MonkeyPatch.context() as patch, history.desk.store.read() as txn:
+        patch.setattr(bases, "WALKED", walked)
+        asked = bases.Bases(txn)
+        for info in history.desk.labels.list():
+            head = head_of(txn, info.name)
+            assert head is not None
+            expected = set() if info.upstream is None else {*merge_bases(txn, head.entry_id, newest[info.upstream])}
+            assert set(asked.of(head)) == expected
+
+
+def test_many_branches_of_one_label_are_told_their_bases_in_one_walk() -> None:
+    history = History()
+    tip = history.add()
+    forks = {}
+    for number in range(200):
+        tip = history.add(tip)
+        if number % 10 == 0:
+            forks[f"b{number}"] = tip
+            history.add(history.add(tip, label=f"b{number}"), label=f"b{number}")
+    with history.desk.store.read() as txn:
+        counting = CountingTxn(txn)
+        asked = bases.Bases(counting)  # type: ignore[arg-type]
+        for label, fork in forks.items():
+            head = head_of(txn, label)
+            assert head is not None
+            assert asked.of(head) == [fork]
+        assert counting.entries <= 6 * len(forks)

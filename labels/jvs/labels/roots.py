@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from jvs.castore.backend import Kind, ReadTxn
-from jvs.castore.digest import Digest, entry_digest
-from jvs.errors import CollectedError, StateError
+from jvs.castore.digest import Digest
+from jvs.errors import StateError
+from jvs.labels.bases import Bases
 from jvs.labels.durations import UNITS, duration_text
-from jvs.labels.lineage import merge_bases
 from jvs.labels.model import glance
 from jvs.labels.moves import DETACHED_TTL_MS
 from jvs.labels.names import is_autosave_name
@@ -33,7 +33,6 @@ from jvs.labels.tables import (
     TAGGED,
     Ending,
     Head,
-    ending_of,
     entries_between,
     entry_bytes,
     floor_of,
@@ -89,11 +88,11 @@ def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Ro
     """
     for table in ALL_TABLES:
         txn.check_table(table)
-    policies = stored_policies(txn)
+    policies, bases = stored_policies(txn), Bases(txn)
     for key, raw in txn.scan(LABELS):
         head = unpack_head(raw)
         yield from _of_label(txn, key.decode("utf-8"), head, policies, now_ms)
-        yield from _bases(txn, key.decode("utf-8"), head, every_base)
+        yield from _bases(txn, bases, key.decode("utf-8"), head, every_base)
     for key, raw in txn.scan(DELETED):
         yield from _of_deleted(txn, key[: key.index(0)].decode("utf-8"), unpack_head(raw), policies, now_ms)
     for uid, raw in txn.scan(FORGOTTEN):
@@ -200,25 +199,10 @@ def _tagged(txn: ReadTxn) -> Iterator[Root]:
                 yield Root(to, TAG, None, tag)
 
 
-def _bases(txn: ReadTxn, name: str, head: Head, every_base: bool) -> Iterator[Root]:
+def _bases(txn: ReadTxn, bases: Bases, name: str, head: Head, every_base: bool) -> Iterator[Root]:
     """What a merge of the label with its upstream would start from: the content of their newest common ancestors."""
-    upstream = None if head.upstream is None else _newest_entry(txn, head.upstream)
-    if upstream is None:
-        return
-    try:
-        bases = merge_bases(txn, head.entry_id, upstream)
-    except CollectedError:
-        return
-    for base in bases:
+    for base in bases.of(head):
         skeleton = skeleton_of(txn, base)
         to = None if skeleton is None else skeleton.to
         if to is not None and (every_base or txn.info(Kind.PAGE, to) is not None):
             yield Root(to, BASE, name)
-
-
-def _newest_entry(txn: ReadTxn, uid: bytes) -> Digest | None:
-    """The id of a label's newest entry; None of a forgotten one, with which nobody merges any more."""
-    if ending_of(txn, uid) is not None:
-        return None
-    newest = next(entries_between(txn, uid, 0, (1 << 63) - 1, reverse=True), None)
-    return None if newest is None else entry_digest(newest[1])
