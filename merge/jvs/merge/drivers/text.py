@@ -9,7 +9,7 @@ from jvs.merge.drivers.giveup import GiveUp
 from jvs.merge.lines import merge_lines
 
 MAX_SIZE: Final = 64 << 20
-MAX_LINES: Final = 1_000_000
+MAX_LINES: Final = 400_000
 """Of one side: lines, not bytes, are what time and memory go into."""
 
 _LOOKED_AT: Final = 8000

@@ -8,6 +8,7 @@ out, so they follow git's. They also bound the work: the cost of one bisection i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from math import isqrt
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -85,14 +86,18 @@ def _match(
         a_changed[a_high] = b_changed[b_high] = 0
     a_places = _worth_comparing(a, a_low, a_high, b_count, a_often)
     b_places = _worth_comparing(b, b_low, b_high, a_count, b_often)
-    search = _Search([a[at] for at in a_places], [b[at] for at in b_places], budget, coarsely=coarsely)
+    search = _Search(_pick(a, a_places), _pick(b, b_places), budget, coarsely=coarsely)
     for x, y, size in search.pairs():
         for changed, places in ((a_changed, a_places[x : x + size]), (b_changed, b_places[y : y + size])):
             if places[-1] - places[0] == size - 1:
-                changed[places[0] : places[0] + size] = bytes(size)
+                changed[places[0] : places[-1] + 1] = bytes(size)
             else:
                 for at in places:
                     changed[at] = 0
+
+
+def _pick(lines: Ids, places: Sequence[int]) -> Ids:
+    return lines[places.start : places.stop] if isinstance(places, range) else [lines[at] for at in places]
 
 
 def _root(number: int) -> int:
@@ -104,14 +109,14 @@ def _often(lines: int) -> int:
     return min(_root(lines), _COMMON_AT_MOST)
 
 
-def _worth_comparing(lines: Ids, low: int, high: int, others: Counter[int], often: int) -> list[int]:
+def _worth_comparing(lines: Ids, low: int, high: int, others: Counter[int], often: int) -> Sequence[int]:
     """The places of the lines to compare: not those the other side lacks, nor common ones in the midst of those."""
     kinds = bytearray(high - low)
     for at, line in enumerate(lines[low:high]):
         seen = others.get(line, 0)
         kinds[at] = _DROP if seen == 0 else _MAYBE if seen >= often else _KEEP
     if _DROP not in kinds:
-        return list(range(low, high))
+        return range(low, high)
     return [
         low + at for at, kind in enumerate(kinds) if kind == _KEEP or (kind == _MAYBE and not _among_dropped(kinds, at))
     ]
