@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.gc.scenarios import OLD, OVERLAP, RELAID, Collector, Deleter, Editor, Mover, Pusher, Reader, Scenario
+from tests.gc.scenarios import (
+    NOVEL,
+    OLD,
+    OVERLAP,
+    RELAID,
+    SUB,
+    Collector,
+    Deleter,
+    Editor,
+    Mover,
+    Pusher,
+    Reader,
+    Replacer,
+    Scenario,
+)
 
 EVERYBODY: Final = (
     Pusher("A", OLD),
@@ -16,7 +30,11 @@ EVERYBODY: Final = (
 
 TWO_PUSHERS: Final = Scenario("two pushers", EVERYBODY, {"old": OLD}, steps=110)
 SEVERAL_TRANSACTIONS: Final = Scenario(
-    "pushes of several transactions", EVERYBODY, {"old": OLD}, lookups=2, batch=1, steps=170
+    "pushes of several transactions",
+    (Pusher("A", NOVEL), Pusher("B", OVERLAP), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
+    {"old": OVERLAP},
+    lookups=1,
+    steps=120,
 )
 GARBAGE: Final = Scenario(
     "garbage that is wanted again",
@@ -52,7 +70,30 @@ INCREMENTAL: Final = Scenario(
     marked=True,
     steps=130,
 )
-ALL: Final = (TWO_PUSHERS, SEVERAL_TRANSACTIONS, GARBAGE, RELAYING, BY_REFERENCE, READING, INCREMENTAL)
+REPLACING: Final = Scenario(
+    "a layout replaced",
+    (Pusher("B", OVERLAP), Replacer("L", SUB), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
+    {"old": {b"sub": SUB}},
+    steps=100,
+)
+REPLACING_MARKED: Final = Scenario(
+    "a layout replaced, marks of what is new",
+    (Pusher("B", OVERLAP), Replacer("L", SUB), Replacer("K", SUB), Collector("gc", 2), Deleter("del", "old")),
+    {"old": {b"sub": SUB}},
+    marked=True,
+    steps=100,
+)
+ALL: Final = (
+    TWO_PUSHERS,
+    SEVERAL_TRANSACTIONS,
+    GARBAGE,
+    RELAYING,
+    BY_REFERENCE,
+    READING,
+    INCREMENTAL,
+    REPLACING,
+    REPLACING_MARKED,
+)
 
 SMALL: Final = Scenario(
     "one of each",

@@ -11,13 +11,15 @@ from typing import Any, Final
 from unittest import mock
 
 from jvs.castore import publish
-from jvs.castore.backend import ReadTxn, Store
-from jvs.castore.digest import Digest, file_digest
+from jvs.castore.backend import Codec, Kind, ReadTxn, Ref, Store, Stored
+from jvs.castore.codec import encode
+from jvs.castore.digest import Digest, file_digest, part_digest
 from jvs.castore.gc import collection, rescue
 from jvs.castore.gc.collection import Collection, Limits, take_over
 from jvs.castore.gc.nameset import Budget
 from jvs.castore.gc.pins import pin_snapshot
-from jvs.castore.manifest import FILE, File, Tree
+from jvs.castore.layout import Place, encode_layout
+from jvs.castore.manifest import FILE, File, Tree, small_files
 from jvs.castore.memory import _State
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
@@ -43,6 +45,8 @@ RELAID: Final[Model] = {b"aa": {b"shared": SHARED}, b"sub": SUB}
 
 
 NEW = noise(40, 5)
+NOVEL: Final[Model] = {b"big": noise(800, 6), b"sub": {b"f": noise(40, 7)}, b"z": {b"g": noise(50, 8)}}
+"""A tree that nobody else has anything of."""
 
 GONE: Final = (MissingChildrenError, MissingObjectError, CollectedError)
 """What a push raises when something it built on was collected meanwhile: it starts again."""
@@ -255,6 +259,46 @@ class Reader(Actor):
                 raise Broken("a reader got something else")
 
 
+class Replacer(Actor):
+    """Lays the files of a directory out anew, in a part of their own, in the one order or the other."""
+
+    def __init__(self, name: str, model: Model) -> None:
+        super().__init__(name)
+        self.model = model
+
+    def work(self, world: World) -> None:
+        store, page = world.store, digest_of(self.model)
+        objects = ObjectStore(store, TINY)
+        try:
+            with store.read() as txn:
+                seq = txn.layout_seq(page)
+            if seq is None:
+                return
+            files = small_files(objects.page(page).entries)
+            parts = {place.key for place in objects.places(page).values()}
+            contents = [objects.small_file(page, file) for file in files]
+        except GONE:
+            return
+        order = sorted(range(len(files)), key=lambda number: files[number].name)
+        for attempt in (order, order[::-1]):
+            data = b"".join(contents[number] for number in attempt)
+            part = part_digest(data)
+            if part not in parts:
+                break
+        places, at = {}, 0
+        for number in attempt:
+            places[number] = Place(Kind.PART, part, at)
+            at += len(contents[number])
+        layout = encode_layout(page, files, [places[number] for number in range(len(files))])
+        with store.writer() as writer:
+            writer.put(Kind.PART, part, encode(data, 1))
+            writer.replace_layout(page, seq, Stored(Codec.RAW, len(layout), layout), [Ref(Kind.PART, part)])
+            try:
+                writer.publish()
+            except GONE:
+                return
+
+
 class Collector(Actor):
     """Runs the collector once, or a few times."""
 
@@ -304,16 +348,16 @@ class Bench:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self._store = ScheduledMemory(TINY)
+        self.store = ScheduledMemory(TINY)
         with self.small(1):
             for label, model in scenario.labels.items():
-                write_and_move(self._store, label, model)
+                write_and_move(self.store, label, model)
             for model in scenario.garbage:
-                write_and_move(self._store, "garbage", model)
-                labels_of(self._store).delete("garbage")
+                write_and_move(self.store, "garbage", model)
+                labels_of(self.store).delete("garbage")
             if scenario.marked:
-                collect(self._store)
-        self._begin: _State = self._store.state
+                collect(self.store)
+        self._begin: _State = self.store.state
 
     @contextmanager
     def small(self, first: int) -> Iterator[None]:
@@ -337,10 +381,8 @@ class Bench:
             return self._run(strategy)
 
     def _run(self, strategy: Strategy) -> Result:
-        store = self._store
-        store.state = self._begin
-        store.holders.held.clear()
-        store.published.clear()
+        store = self.store
+        store.begin(self._begin)
         world = World(store, dict(self.scenario.labels))
         actors = {actor.name: actor for actor in self.scenario.actors}
 

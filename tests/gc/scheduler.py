@@ -55,6 +55,8 @@ class Process:
         self.atomic = False
         """Inside a write transaction, which nobody sees anything of before it ends."""
         self.error: BaseException | None = None
+        self.next = "begin"
+        """What it is about to do."""
         self.gate = threading.Lock()
         self.gate.acquire()
         self.unwound: threading.Lock | None = None
@@ -155,13 +157,14 @@ class Scheduler:
 
         return task
 
-    def step(self) -> None:
-        """To be called by the running process before it touches the store."""
+    def step(self, what: str) -> None:
+        """To be called by the running process before it touches the store. what: how it is about to."""
         me = self._current
         if me is None or me.atomic:
             return
         if me.killed:
             raise Killed
+        me.next = what
         self._hand_over(me)
 
     def fail(self, error: BaseException) -> None:
@@ -313,6 +316,50 @@ class RandomWalk:
         if current is not None and self._rng.random() >= self._switch:
             return Choice(current.name)
         return Choice(self._rng.choice(alive).name)
+
+
+class Act(NamedTuple):
+    """A part of a story: a process runs until something is so, or it ends.
+
+    until  a number: so many steps; a text: it is about to do that; a function: what it says of the store
+    crash  it dies then
+    """
+
+    name: str
+    until: int | str | Callable[[], bool] | None = None
+    crash: bool = False
+
+
+class Story:
+    """Carries out acts one after the other; in the end each process runs on until it ends. Unlike a script it does not
+    count steps, so it tells the same story when the code takes other steps."""
+
+    def __init__(self, acts: Iterable[Act]) -> None:
+        self._acts = list(acts)
+        self._taken = 0
+
+    def choose(self, alive: Sequence[Process], current: Process | None, step: int) -> Choice:
+        names = {process.name: process for process in alive}
+        while self._acts:
+            act = self._acts[0]
+            process = names.get(act.name)
+            if process is not None and not self._met(act.until, process):
+                self._taken += 1
+                return Choice(act.name)
+            del self._acts[0]
+            self._taken = 0
+            if act.crash and process is not None:
+                return Choice(act.name, crash=True)
+        return Choice((current or alive[0]).name)
+
+    def _met(self, until: int | str | Callable[[], bool] | None, process: Process) -> bool:
+        if until is None:
+            return False
+        if isinstance(until, int):
+            return self._taken >= until
+        if isinstance(until, str):
+            return process.next == until
+        return until()
 
 
 def sampled(seed: int, length: int, *, crash: float = 0.3) -> Iterator[Strategy]:

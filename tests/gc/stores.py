@@ -11,7 +11,17 @@ from typing import Any, Final
 from jvs.castore.backend import Kind, Lock, Locks, ObjectInfo, Stored, object_name
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
-from jvs.castore.gc.marks import COLLECTORS, CONDEMNED, MARKING, PINS, collectors, name_in
+from jvs.castore.gc.marks import (
+    COLLECTORS,
+    CONDEMNED,
+    FLIPPED,
+    ID_SIZE,
+    MARKING,
+    PINS,
+    TOLD,
+    collectors,
+    name_in,
+)
 from jvs.castore.memory import MemoryStore, _MemoryReadTxn, _MemoryWriteTxn, _State
 from jvs.castore.objects import object_children
 from jvs.castore.settings import StoreSettings
@@ -22,10 +32,11 @@ _PIN_SIZE: Final = 16
 
 
 class ScheduledLock:
-    """A lock, and whose it is."""
+    """A lock. made: by whoever holds it, not taken from somebody who had died."""
 
-    def __init__(self, locks: ScheduledLocks, inner: Lock) -> None:
+    def __init__(self, locks: ScheduledLocks, inner: Lock, *, made: bool) -> None:
         self.name = inner.name
+        self.made = made
         self.inner = inner
         self._locks = locks
 
@@ -46,20 +57,20 @@ class ScheduledLocks:
     def step(self) -> None:
         scheduler = self._scheduler()
         if scheduler is not None:
-            scheduler.step()
+            scheduler.step("lock")
 
     def hold(self) -> ScheduledLock:
         self.step()
-        return self._own(self._inner.hold())
+        return self._own(self._inner.hold(), made=True)
 
     def take(self, name: str) -> ScheduledLock | None:
         self.step()
         lock = self._inner.take(name)
-        return None if lock is None else self._own(lock)
+        return None if lock is None else self._own(lock, made=False)
 
-    def _own(self, lock: Lock) -> ScheduledLock:
+    def _own(self, lock: Lock, *, made: bool) -> ScheduledLock:
         scheduler = self._scheduler()
-        own = ScheduledLock(self, lock)
+        own = ScheduledLock(self, lock, made=made)
         self.held[own] = None if scheduler is None else scheduler.current
         return own
 
@@ -79,6 +90,7 @@ class ScheduledMemory(MemoryStore):
         self.scheduler: Scheduler | None = None
         self.holders = ScheduledLocks(self.locks, lambda: self.scheduler)
         self.locks = self.holders
+        self._registered: list[bytes] = []
         self.published: dict[Process, set[bytes]] = {}
         """What the push that a process is making has inserted so far."""
 
@@ -87,13 +99,9 @@ class ScheduledMemory(MemoryStore):
         """All there is, never changed in place."""
         return self._state
 
-    @state.setter
-    def state(self, state: _State) -> None:
-        self._state = state
-
-    def step(self) -> None:
+    def step(self, what: str) -> None:
         if self.scheduler is not None:
-            self.scheduler.step()
+            self.scheduler.step(what)
 
     def killed(self, process: Process) -> None:
         """A process is gone, and its locks with it."""
@@ -104,12 +112,12 @@ class ScheduledMemory(MemoryStore):
 
     @contextmanager
     def read(self) -> Iterator[_MemoryReadTxn]:
-        self.step()
+        self.step("read")
         yield _MemoryReadTxn(self._state)
 
     @contextmanager
     def write(self) -> Iterator[_MemoryWriteTxn]:
-        self.step()
+        self.step("write")
         process = None if self.scheduler is None else self.scheduler.current
         if process is None:
             with super().write() as txn:
@@ -122,29 +130,54 @@ class ScheduledMemory(MemoryStore):
                 yield txn
         finally:
             process.atomic = False
+        self._registered += sorted(
+            self._state.tables.get(COLLECTORS.name, {}).keys() - before.tables.get(COLLECTORS.name, {}).keys()
+        )
         if process in self.published:
             self.published[process].update(self._state.objects.keys() - before.objects.keys())
         self.check()
 
     def get(self, kind: Kind, key: Digest) -> Stored:
-        self.step()
+        self.step("get")
         return super().get(kind, key)
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:
-        self.step()
+        self.step("missing")
         return super().missing(kind, keys)
 
     def list(self, kind: Kind) -> Iterator[ObjectInfo]:
         """One by one: what is published or removed meanwhile is seen or not."""
         after = b""
         while True:
-            self.step()
+            self.step("list")
             names = [name for name in self._state.objects if name[0] == kind and name > after]
             if not names:
                 return
             after = min(names)
             held = self._state.objects[after]
             yield ObjectInfo(kind, after[1:], held.stored.size, len(held.stored.data), held.height)
+
+    # -- how far the collectors are, for stories
+
+    def begin(self, state: _State) -> None:
+        """All there is, before processes begin."""
+        self._state = state
+        self.holders.held.clear()
+        self.published.clear()
+        self._registered = []
+
+    def phase(self, number: int) -> int | None:
+        """The state of the collector that registered as the first, the second, ...; None before and after."""
+        row = self._state.tables.get(COLLECTORS.name, {}).get(self._id(number))
+        return None if row is None else row[0]
+
+    def listed(self, number: int) -> set[bytes]:
+        """Its candidates, or what it has condemned."""
+        me = self._id(number)
+        return {name_in(key) for key in self._state.tables.get(CONDEMNED.name, {}) if key[:ID_SIZE] == me}
+
+    def _id(self, number: int) -> bytes:
+        return self._registered[number - 1] if number <= len(self._registered) else b""
 
     # -- what must hold after every commit
 
@@ -170,12 +203,19 @@ class ScheduledMemory(MemoryStore):
             if name not in objects:
                 raise Broken(f"{show(name)} is missing: {why}")
         condemned = self.condemned()
+        saved = self._about_to_be_saved() if condemned else set()
         for name, held in objects.items():
             for child in children(name, held.stored):
                 if child not in objects:
                     raise Broken(f"{show(child)} is missing: it is below {show(name)}")
-                if child in condemned and name not in condemned:
+                if child in condemned and name not in condemned and child not in saved:
                     raise Broken(f"{show(child)} is condemned, and {show(name)} above it is not")
+
+    def _about_to_be_saved(self) -> set[bytes]:
+        """What a replaced layout names may be condemned until the drain comes to it."""
+        flipped = {one.id for one in collectors(_MemoryReadTxn(self._state)) if one.state == FLIPPED}
+        told = {key[ID_SIZE:] for key in self._state.tables.get(TOLD.name, {}) if key[:ID_SIZE] in flipped}
+        return {name for name in told if name[0] == Kind.PART}
 
     def condemned(self) -> set[bytes]:
         """What is condemned by anybody."""

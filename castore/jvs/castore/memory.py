@@ -114,7 +114,7 @@ class _MemoryWriteTxn(_MemoryReadTxn):
     def insert(self, item: Pending[Stored], height: int) -> None:
         self._state.objects[item.name] = _Object(item.place, height, item.replaces + 1)
         if item.replaces:
-            self.marks.replaced(item.name)
+            self.marks.replaced()
         else:
             self.marks.inserted(item.name, height)
 

@@ -92,6 +92,7 @@ class Collection:
         self._whole = True
         try:
             with store.write() as txn:
+                self._alone = not collectors(txn)
                 serial = int.from_bytes(txn.get(STATE, b"serial") or b"", "big") + 1
                 self._me = Collector(serial.to_bytes(ID_SIZE, "big"), MARKING, self._lock.name)
                 txn.put(STATE, b"serial", self._me.id)
@@ -168,11 +169,9 @@ class Collection:
             # Everything that is not fresh is reached by the roots of the last complete mark, or condemned. What is
             # condemned may be a root all the same, known to nobody but the collector that was told of it before this
             # one registered: beside others every root is marked.
-            known = txn.get(STATE, b"complete") is not None and len(collectors(txn)) == 1
+            known = self._alone and txn.get(STATE, b"complete") is not None
             self._incremental = known and next(roots.without(key for key, _ in txn.scan(ROOTS)), None) is None
             mark = Mark(self._store, self._budget, self._fresh if self._incremental else None)
-            if self._incremental:
-                mark.visit(_replaced_layouts(txn))
         mark.add(roots)
         mark.run(step)
         return mark
@@ -265,13 +264,15 @@ class Collection:
     def _finish(self) -> None:
         """Note that everything in the index that is not fresh is reached by these roots; then sign off.
 
-        Only a collector that was alone can know that; beside another one the next mark is a whole one.
+        Only a collector that was alone from beginning to end can know that; beside another one, the next mark is a
+        whole one: what the other un-condemns becomes fresh, and what is above it need not.
         """
         store, me, roots = self._store, self._me, self._roots
         assert roots is not None
 
         def alone(txn: ReadTxn) -> bool:
-            return self._whole and len(collectors(txn)) == 1 and txn.get(STATE, b"serial") == me.id
+            undisturbed = self._alone and len(collectors(txn)) == 1 and txn.get(STATE, b"serial") == me.id
+            return self._whole and undisturbed
 
         with store.write() as txn:
             if not alone(txn):
@@ -385,13 +386,6 @@ def _forget(store: CollectedStore, collector: Collector) -> None:
                 left += len(rows)
             if not left:
                 txn.delete(COLLECTORS, collector.id)
-
-
-def _replaced_layouts(txn: ReadTxn) -> list[bytes]:
-    """Layouts younger than their pages: these pages are not fresh, and what the layouts name is."""
-    start, stop = bytes((Kind.LAYOUT,)), bytes((Kind.LAYOUT + 1,))
-    layouts = (key for key, _ in txn.scan(FRESH, start, stop))
-    return [name for name in layouts if txn.get(FRESH, object_name(Kind.PAGE, name[1:])) is None]
 
 
 def _chunked(items: Iterable[T]) -> Iterator[list[T]]:

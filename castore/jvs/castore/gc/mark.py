@@ -69,12 +69,6 @@ class Mark:
         """Roots: objects of any kind. Raises MissingObjectError."""
         self._note([ref_of(name) for name in names])
 
-    def visit(self, names: Iterable[bytes]) -> None:
-        """Note these objects, chosen or not: they are to be visited by `run`. Layouts, parts and chunks only."""
-        for name in names:
-            ref = ref_of(name)
-            self.reached.of(ref.kind, 0).update((ref.key,))
-
     def run(self, step: Step) -> None:
         """Visit all that was added and all below it. Raises MissingObjectError, IntegrityError and ManifestError,
         which name the object that cannot be read."""

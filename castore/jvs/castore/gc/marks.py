@@ -29,9 +29,10 @@ TOLD: Final = Table("gc.told")
 PINS: Final = Table("gc.pins")
 """Pin id -> what holds it; pin id, object name -> nothing: one of its roots."""
 FRESH: Final = Table("gc.fresh")
-"""Object name -> serial number of the last collector: inserted, or un-condemned, since the last complete mark."""
+"""Object name -> the last serial number then: inserted, or un-condemned, since the last complete mark."""
 STATE: Final = Table("gc.state")
-"""`serial`: last collector id; `flips`: how many sets were condemned; `complete`: the last complete mark."""
+"""`serial`: the last number given to a collector, or used up so that no mark counts as complete that began before;
+`flips`: how many sets were condemned; `complete`: the collector of the last complete mark."""
 
 MARKING: Final = 0
 FLIPPED: Final = 1
@@ -129,9 +130,10 @@ class Marks:
             self._txn.put(CONDEMNED, sweep_key(collector, name, height), b"")
         self._note(name)
 
-    def replaced(self, name: bytes) -> None:
-        """Note that a layout was replaced: whether it is condemned, or a candidate, is as before."""
-        self._note(name)
+    def replaced(self) -> None:
+        """Note that a layout was replaced: whether it is condemned, or a candidate, is as before. What it named before
+        may be garbage now without being fresh, and what it names now be fresh below a page that is not."""
+        self._mark_all()
 
     def removed(self, name: bytes, height: int) -> None:
         """Note a removal."""
@@ -159,9 +161,15 @@ class Marks:
 
     def unrooted(self) -> None:
         """Note that something was inserted that is below no root made with it: it may lie below an older one that had
-        lost it to damage, which a mark of what is fresh would not find out. So the next mark is a whole one."""
+        lost it to damage, which a mark of what is fresh would not find out."""
+        self._mark_all()
+
+    def _mark_all(self) -> None:
+        """See to it that the next mark is a whole one, and none that is under way counts as complete."""
         if self._recording:
             self._txn.delete(STATE, b"complete")
+            serial = int.from_bytes(self._txn.get(STATE, b"serial") or b"", "big") + 1
+            self._txn.put(STATE, b"serial", serial.to_bytes(ID_SIZE, "big"))
 
 
 class MarkedTxn(WriteTxn, Protocol):

@@ -293,7 +293,7 @@ class LocalWriteTxn(LocalReadTxn):
             old = self.object_row(item.name)
             assert old is not None
             self._account(old.pack, -record_length(old.stored))
-            self.marks.replaced(item.name)
+            self.marks.replaced()
         else:
             if seq:
                 self.remove(item.name)  # one that lost its page
