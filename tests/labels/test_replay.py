@@ -47,11 +47,11 @@ def history() -> Desk:
     labels.set_retention("x*", ["keep-last 1"])
     labels.unset_retention("x*")
     desk.clock.now_ms += 30 * DAY_MS
+    done = {step.what for step in labels.expire(desk.clock.now_ms)}
+    assert done == {"truncated", "forgotten", "unpinned", "detached"}
     labels.record_detached(a)
     labels.compare_and_set("gone", None, a)
     labels.delete("gone")
-    done = {step.what for step in labels.expire(desk.clock.now_ms)}
-    assert done == {"truncated", "forgotten", "unpinned", "detached"}
     return desk
 
 
@@ -172,6 +172,7 @@ def spoiled(op: str, **changes: object) -> Callable[[list[JournalRecord]], list[
         spoiled("unpin", ids=["x"]),
         spoiled("forget", generation=1),
         spoiled("forget", label="main"),
+        spoiled("clock.trusted", at_ms=-1),
         spoiled("remove", uid=b"u" * 16),
         spoiled("remove", generations=[7]),
         spoiled("remove", generations="x"),

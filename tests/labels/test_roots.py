@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jvs.castore.backend import Kind, Table
 from jvs.castore.digest import Digest
 from jvs.castore.local import LocalStore
 from jvs.errors import CollectedError, IndexDamagedError, StateError
 from jvs.labels import ANYTHING, Labels
+from jvs.labels.records import write_trusted
 from jvs.labels.roots import CLOCK_JUMP_MS, REASONS, Root, gc_time, roots, store_clock
 from jvs.labels.tables import ALL_TABLES, ENTRIES, entry_key, pack_row
 from tests.conftest import TORTURE
@@ -287,6 +290,75 @@ def test_the_stores_clock_is_the_largest_time_of_anything_recorded(what: str) ->
         assert caught.value.next is not None
         assert "--trust-clock" in caught.value.next
         assert gc_time(txn, recorded + CLOCK_JUMP_MS + 1, trust=True) == recorded + CLOCK_JUMP_MS + 1
+
+
+YEAR_MS = 365 * DAY_MS
+
+
+def refused(desk: Desk, wall_ms: int) -> bool:
+    with desk.store.read() as txn:
+        try:
+            return gc_time(txn, wall_ms) != wall_ms
+        except StateError:
+            return True
+
+
+def test_a_clock_that_was_wrong_when_something_was_recorded_is_not_believed() -> None:
+    desk = Desk()
+    labels, right = desk.labels, desk.clock.now_ms
+    labels.set_retention("*", ["keep-within 30d"])
+    for label in ("main", "other"):
+        for number in range(3):
+            desk.clock.now_ms += DAY_MS
+            labels.compare_and_set(label, ANYTHING, desk.snapshot(f"{label}{number}"))
+    right = desk.clock.now_ms
+    desk.clock.now_ms += 10 * YEAR_MS
+    labels.compare_and_set("main", ANYTHING, desk.snapshot("later"))
+    labels.compare_and_set("new", None, desk.snapshot("new"))
+    assert refused(desk, desk.clock.now_ms)
+    assert not refused(desk, right + CLOCK_JUMP_MS)  # the clock was set right again
+    assert refused(desk, right + CLOCK_JUMP_MS + 1)
+    with desk.store.read() as txn:
+        assert store_clock(txn) == right
+        trusted = gc_time(txn, desk.clock.now_ms, trust=True)
+    assert sum(step.done for step in labels.expire(trusted)) == 6  # it was right, after all
+    assert not refused(desk, desk.clock.now_ms + CLOCK_JUMP_MS)
+    desk.clock.now_ms += 10 * YEAR_MS
+    labels.pin(desk.snapshot("pinned"))
+    assert refused(desk, desk.clock.now_ms)
+
+
+def test_a_clock_that_is_trusted_is_believed_for_a_while() -> None:
+    desk = Desk()
+    desk.labels.compare_and_set("main", None, desk.snapshot("a"))
+    later = desk.clock.now_ms + 100 * DAY_MS
+    assert refused(desk, later)
+    assert list(desk.labels.expire(later)) == []
+    assert not refused(desk, later + CLOCK_JUMP_MS)
+    assert refused(desk, later + CLOCK_JUMP_MS + 1)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 800)), min_size=1, max_size=25),
+    st.integers(0, 3000),
+)
+def test_the_clock_that_is_believed_is_the_one_before_the_last_gap(acts: list[tuple[str, int]], trusted: int) -> None:
+    desk = Desk()
+    started, times = desk.clock.now_ms, []
+    for label, days in acts:
+        desk.clock.now_ms += days * DAY_MS
+        times.append(desk.clock.now_ms)
+        desk.labels.compare_and_set(label, ANYTHING, desk.snapshot("a"))
+    if trusted % 2:
+        with desk.store.write() as txn:
+            write_trusted(txn, started + trusted * DAY_MS, "")
+    believed_until = started + trusted * DAY_MS if trusted % 2 else 0
+    newest = max(times)
+    older = [at_ms for at_ms in times if at_ms <= newest - YEAR_MS]
+    later = [at_ms for at_ms in times if at_ms > newest - YEAR_MS]
+    jumped = bool(older) and min(later) - max(older) > YEAR_MS and min(later) > believed_until
+    with desk.store.read() as txn:
+        assert store_clock(txn) == max(max(older) if jumped else newest, believed_until)
 
 
 def test_a_long_reflog_is_walked_in_little_memory(tmp_path: Path) -> None:

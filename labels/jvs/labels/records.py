@@ -15,6 +15,7 @@ from jvs.castore.digest import Digest, body_digest, entry_digest
 from jvs.errors import IntegrityError
 from jvs.labels.model import Body, Entry, Skeleton, decode_body, decode_skeleton, join_entry
 from jvs.labels.tables import (
+    CLOCK,
     DELETED,
     DETACHED,
     ENTRIES,
@@ -49,6 +50,7 @@ from jvs.labels.tables import (
     policy_revision,
     put_span,
     span_key,
+    trusted_until,
     unpack_head,
     unpack_row,
 )
@@ -64,6 +66,7 @@ UNPIN_OP: Final = "unpin"
 FORGET_OP: Final = "forget"
 TRUNCATE_OP: Final = "truncate"
 REMOVE_OP: Final = "remove"
+TRUST_OP: Final = "clock.trusted"
 
 MAX_LISTED: Final = 256
 """Most pins, snapshots or entries one record names, so that it stays far below the limit of the journal."""
@@ -155,6 +158,12 @@ def write_remove(txn: WriteTxn, uid: bytes, generations: Sequence[int], actor: s
     """Journal and apply the removal of these entries of a forgotten label (at most MAX_LISTED)."""
     txn.journal(REMOVE_OP, {"uid": uid, "generations": list(generations)}, {"actor": actor})
     apply_remove(txn, uid, generations)
+
+
+def write_trusted(txn: WriteTxn, at_ms: int, actor: str) -> None:
+    """Journal and apply that the clock was said to be right at that time."""
+    txn.journal(TRUST_OP, {"at_ms": at_ms}, {"actor": actor})
+    apply_trusted(txn, at_ms)
 
 
 def move_from_journal(skeleton: Mapping[str, Any], body: Mapping[str, Any] | None) -> Move:
@@ -262,6 +271,11 @@ def apply_remove(txn: WriteTxn, uid: bytes, generations: Sequence[int]) -> None:
         if generation == ending.generation:
             for table in (FORGOTTEN, FLOORS, UIDS):
                 txn.delete(table, uid)
+
+
+def apply_trusted(txn: WriteTxn, at_ms: int) -> None:
+    """Believe the clock until then."""
+    txn.put(CLOCK, b"trusted", number(max(at_ms, trusted_until(txn))))
 
 
 def tag_row(txn: ReadTxn, tag: str) -> TagRow:

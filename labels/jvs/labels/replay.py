@@ -18,6 +18,7 @@ from jvs.labels.records import (
     REMOVE_OP,
     RETENTION_OP,
     TRUNCATE_OP,
+    TRUST_OP,
     UNDETACH_OP,
     UNPIN_OP,
     UNTAG_OP,
@@ -28,6 +29,7 @@ from jvs.labels.records import (
     apply_remove,
     apply_retention,
     apply_truncate,
+    apply_trusted,
     apply_undetached,
     apply_unpin,
     apply_untag,
@@ -141,5 +143,6 @@ _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     UNPIN_OP: lambda txn, fields: apply_unpin(txn, fields.raws("ids", PIN_ID_SIZE)),
     FORGET_OP: lambda txn, fields: apply_forget(txn, fields.text("label"), fields.number("generation")),
     TRUNCATE_OP: _truncate,
+    TRUST_OP: lambda txn, fields: apply_trusted(txn, fields.number("at_ms")),
     REMOVE_OP: lambda txn, fields: apply_remove(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations")),
 }

@@ -40,6 +40,7 @@ from jvs.labels.tables import (
     policy_rows,
     skeleton_of,
     split_entry_key,
+    trusted_until,
     unpack_head,
     unpack_row,
 )
@@ -58,6 +59,10 @@ REASONS: Final = (HEAD, REFLOG, TAG, PIN, DELETED_LABEL, DETACHED_RECORD, BASE, 
 
 CLOCK_JUMP_MS: Final = 7 * UNITS["d"]
 """How far the wall clock may be ahead of everything recorded before ages are not believed."""
+
+
+RECORDED_JUMP_MS: Final = UNITS["y"]
+"""How long a store may have been left alone before what was recorded next is not believed."""
 
 
 class Root(NamedTuple):
@@ -105,33 +110,85 @@ def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Ro
 
 
 def store_clock(txn: ReadTxn) -> int | None:
-    """The largest time recorded in the store (ms): of a label's newest entry, a policy, a pin, a detached record.
-    None when nothing was ever recorded."""
-    times = [row.at_ms for _pattern, row in policy_rows(txn)] + [row.at_ms for _id, row in pin_rows(txn)]
-    newest = max(times, default=-1)
-    for table in (LABELS, DELETED):
-        for _key, raw in txn.scan(table):
-            newest = max(newest, unpack_head(raw).at_ms)
-    for _key, raw in txn.scan(DETACHED):
-        newest = max(newest, int.from_bytes(raw, "big"))
-    return None if newest < 0 else newest
+    """The largest time recorded in the store (ms) that is believed: of a label's entry, a policy, a pin, a detached
+    record, or of somebody's saying that the clock is right. None when nothing was ever recorded.
+
+    What follows a gap of more than RECORDED_JUMP_MS is not believed: a clock that was wrong when something was written
+    down must not make everything before look old. It is believed once somebody trusted the clock at or after it.
+    """
+    times = list(_times(txn))
+    if not times:
+        return None
+    newest = max(times)
+    before, after = _around(txn, times, newest - RECORDED_JUMP_MS)
+    trusted = trusted_until(txn)
+    if before is None or after is None or after - before <= RECORDED_JUMP_MS or after <= trusted:
+        return max(newest, trusted)
+    return max(before, trusted)
 
 
 def gc_time(txn: ReadTxn, wall_ms: int, *, trust: bool = False) -> int:
     """The time by which ages are judged: the wall clock's. Raises StateError (clock-jump) when it is more than
-    CLOCK_JUMP_MS ahead of everything recorded and `trust` was not said: a clock that is wrong makes everything look
-    old. One that is behind only makes things look young."""
+    CLOCK_JUMP_MS ahead of the store's and `trust` was not said: a clock that is wrong makes everything look old. One
+    that is behind only makes things look young."""
     recorded = store_clock(txn)
     if recorded is not None and wall_ms - recorded > CLOCK_JUMP_MS and not trust:
         ahead = (wall_ms - recorded) // UNITS["d"]
         raise StateError(
-            f"the clock says {ahead:,} days after anything in this store: if it is wrong, everything would look old",
+            f"the clock is {ahead:,} days ahead of what this store knows: if it is wrong, everything would look old",
             code="clock-jump",
             next="set the clock, or say that it is right: --trust-clock",
             wall_ms=wall_ms,
             store_ms=recorded,
         )
     return wall_ms
+
+
+def _times(txn: ReadTxn) -> Iterator[int]:
+    """When things were recorded; of a label only its newest entry."""
+    for _pattern, policy in policy_rows(txn):
+        yield policy.at_ms
+    for _id, pin in pin_rows(txn):
+        yield pin.at_ms
+    for table in (LABELS, DELETED):
+        for _key, raw in txn.scan(table):
+            yield unpack_head(raw).at_ms
+    for _key, raw in txn.scan(DETACHED):
+        yield int.from_bytes(raw, "big")
+
+
+def _around(txn: ReadTxn, times: list[int], edge_ms: int) -> tuple[int | None, int | None]:
+    """The last time recorded until `edge_ms`, and the first one after it, in all reflogs too."""
+    until = [at_ms for at_ms in times if at_ms <= edge_ms]
+    later = [at_ms for at_ms in times if at_ms > edge_ms]
+    for table in (LABELS, DELETED):
+        for _key, raw in txn.scan(table):
+            head = unpack_head(raw)
+            if head.at_ms > edge_ms:
+                before, after = _in_reflog(txn, head, edge_ms)
+                until += [] if before is None else [before]
+                later.append(after)
+    return max(until, default=None), min(later, default=None)
+
+
+def _in_reflog(txn: ReadTxn, head: Head, edge_ms: int) -> tuple[int | None, int]:
+    """The same of one label, whose head is later, by bisection: times never fall along a reflog."""
+    first = next(entries_between(txn, head.uid, 0, head.generation), None)
+    if first is None:
+        return None, head.at_ms
+    before, after = glance(first[1]).at_ms, head.at_ms
+    if before > edge_ms:
+        return None, before
+    low, high = first[0], head.generation
+    while high - low > 1:
+        row = next(entries_between(txn, head.uid, (low + high) // 2, high - 1), None)
+        if row is None:
+            high = (low + high) // 2
+        elif (at_ms := glance(row[1]).at_ms) <= edge_ms:
+            low, before = row[0], at_ms
+        else:
+            high, after = (low + high) // 2, at_ms
+    return before, after
 
 
 def deletion_due(policies: Policies, name: str, head: Head, now_ms: int) -> bool:

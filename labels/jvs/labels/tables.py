@@ -15,6 +15,7 @@
     FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back
     FLOORS      uid                          -> generation                no entry up to that one has a body
     NEEDED      uid                          -> nothing                   entries of other labels descend from its
+    CLOCK       "trusted"                    -> ms                        until when the clock is believed
 
 Generations, serials and times in keys are 8 bytes, big-endian, so key order is their order. A name holds no 0x00, so
 `name 0x00` starts the keys of exactly that name, and everything below `a/b` lies in [`a/b/`, `a/b0`).
@@ -48,6 +49,7 @@ RETENTION: Final = Table("retention")
 FORGOTTEN: Final = Table("forgotten")
 FLOORS: Final = Table("floors")
 NEEDED: Final = Table("needed")
+CLOCK: Final = Table("clock")
 
 ALL_TABLES: Final = (
     LABELS,
@@ -65,6 +67,7 @@ ALL_TABLES: Final = (
     FORGOTTEN,
     FLOORS,
     NEEDED,
+    CLOCK,
 )
 """Every table this package writes; all of it can be made again from the journal (`replay`)."""
 
@@ -211,6 +214,12 @@ def ending_of(txn: ReadTxn, uid: bytes) -> Ending | None:
 def floor_of(txn: ReadTxn, uid: bytes) -> int:
     """The generation up to which no entry of a label has a body (0: none was ever dropped)."""
     raw = txn.get(FLOORS, uid)
+    return 0 if raw is None else int.from_bytes(raw, "big")
+
+
+def trusted_until(txn: ReadTxn) -> int:
+    """The newest time at which somebody said that the clock is right (0: never)."""
+    raw = txn.get(CLOCK, b"trusted")
     return 0 if raw is None else int.from_bytes(raw, "big")
 
 

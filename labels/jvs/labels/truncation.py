@@ -21,9 +21,17 @@ from jvs.labels import moves
 from jvs.labels.moves import Note
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
-from jvs.labels.records import MAX_LISTED, write_forget, write_remove, write_truncate, write_undetached, write_unpin
+from jvs.labels.records import (
+    MAX_LISTED,
+    write_forget,
+    write_remove,
+    write_truncate,
+    write_trusted,
+    write_undetached,
+    write_unpin,
+)
 from jvs.labels.retention import Keeper, Policy
-from jvs.labels.roots import deletion_due, detached_expired
+from jvs.labels.roots import CLOCK_JUMP_MS, deletion_due, detached_expired, store_clock
 from jvs.labels.tables import (
     DELETED,
     DETACHED,
@@ -61,8 +69,10 @@ class Expired(NamedTuple):
 def expire(store: MetaStore, note: Note) -> Iterator[Expired]:
     """End every protection that has left its window at `note.now_ms`, reporting after each transaction.
 
-    To be exhausted before the roots are read; whoever stops earlier only collects less.
+    The time is believed from now on (`roots.gc_time` was asked, or told to trust it). To be exhausted before the roots
+    are read; whoever stops earlier only collects less.
     """
+    _trust(store, note)
     yield from _expire_pins(store, note)
     yield from _expire_detached(store, note)
     yield from _forget(store, note)
@@ -84,6 +94,14 @@ def expire(store: MetaStore, note: Note) -> Iterator[Expired]:
         if len(rows) < PAGE:
             return
         after = rows[-1][0] + b"\0"
+
+
+def _trust(store: MetaStore, note: Note) -> None:
+    """Note that the clock was trusted, if it had to be."""
+    with store.read() as txn:
+        believed = store_clock(txn)
+    if believed is not None and note.now_ms - believed > CLOCK_JUMP_MS:
+        store.transact(partial(write_trusted, at_ms=note.now_ms, actor=note.actor))
 
 
 def truncate(store: MetaStore, note: Note, name: str) -> Iterator[Expired]:
