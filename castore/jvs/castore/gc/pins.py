@@ -7,7 +7,7 @@ Pins that people make are the pointer plane's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Final
@@ -34,9 +34,11 @@ class Pin:
         self._id = bytes.fromhex(self._lock.name)
         self._names: set[bytes] = set()
 
-    def change(self, txn: MarkedTxn, add: Iterable[bytes], drop: Iterable[bytes]) -> None:
+    def change(self, txn: MarkedTxn, add: Collection[bytes], drop: Iterable[bytes]) -> None:
         """In the transaction that makes them roots: protect `add` (objects that are there and not condemned), and no
         longer `drop` (which something protected now has below it)."""
+        if not add and not self._names:
+            return
         txn.put(PINS, self._id, self._what.encode())
         for name in drop:
             txn.delete(PINS, self._id + name)
