@@ -206,7 +206,7 @@ def bits_of(kept: Path) -> list[tuple[str, int]]:
     sizes = {
         str(path.relative_to(kept)): path.stat().st_size
         for path in sorted(kept.rglob("*"))
-        if path.is_file() and path.name != "lock.mdb"
+        if path.is_file() and path.name not in ("lock.mdb", "reserve")  # nothing is kept in these
     }
     if TORTURE:
         used = 8 * 16 * 40

@@ -136,7 +136,7 @@ def test_every_command_has_help_with_examples(words: tuple[str, ...], jvs: Run) 
 
 def test_the_line_of_a_lazy_verb_names_a_command_that_exists() -> None:
     for words in all_verbs(cli):
-        assert len(words) <= 2
+        assert len(words) <= 3
 
 
 @pytest.mark.parametrize("words", [[], ["fs"]])

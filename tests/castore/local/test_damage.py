@@ -37,7 +37,7 @@ def bits_of(golden: Path) -> list[tuple[str, int]]:
     files = {
         str(path.relative_to(golden)): path.stat().st_size
         for path in sorted(golden.rglob("*"))
-        if path.is_file() and path.name != "lock.mdb"
+        if path.is_file() and path.name not in ("lock.mdb", "reserve")  # nothing is kept in these
     }
     if TORTURE:
         used = 8 * 16 * 40

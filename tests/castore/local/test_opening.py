@@ -48,6 +48,7 @@ def test_a_store_is_made_once(tmp_path: Path) -> None:
         "index",
         "journal",
         "packs",
+        "reserve",
     ]
     assert (where / "format_version").read_bytes() == b"1\n"
 

@@ -71,11 +71,14 @@ def reclaim(store: LocalStore, limits: Limits, step: Step) -> Reclaimed:
     waiting = victims(store)
     with store.writer() as writer:
         while waiting and not limits.reached(total.freed):
-            batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
-            need = sum(live for _, live in batch)
-            if _free_space(store) < need + _MARGIN:
-                total = total.plus(Reclaimed(no_room=len(batch)))
-                continue
+            batch = waiting[:_AT_ONCE]
+            room = _free_space(store) - _MARGIN
+            while batch and sum(live for _, live in batch) > room:
+                batch.pop()
+            if not batch:  # nor is there for any of the others, in which more lives
+                total = total.plus(Reclaimed(no_room=len(waiting)))
+                break
+            waiting = waiting[len(batch) :]
             try:
                 total = total.plus(_rewrite(store, writer, [pack for pack, _ in batch], step))
             except NoSpaceError:
