@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from jvs.castore import memory
 from jvs.castore.backend import Codec, Kind, Stored, Table, WriteTxn
 from jvs.castore.digest import Digest, page_digest
-from jvs.errors import JvsError, LabelMovedError, StateError
-from jvs.labels import MoveRequest, moves
+from jvs.errors import CollectedError, JvsError, LabelMovedError, StateError
+from jvs.labels import ANYTHING, MoveRequest, moves
 from jvs.labels.model import Skeleton, new_body
 from jvs.labels.moves import DETACHED_TTL_MS, Note
 from jvs.labels.records import write_move
@@ -215,3 +216,100 @@ def test_the_cost_of_a_move_does_not_grow() -> None:
     small, large = cost_of_moves(5, 4), cost_of_moves(2000, 600)
     assert small == large
     assert max(small) <= 20
+
+
+ROOT_ACTS: dict[str, tuple[str, Callable[[Desk], object]]] = {
+    "a move": ("new", lambda desk: desk.labels.compare_and_set("main", ANYTHING, desk.snapshot("new"))),
+    "a tag": ("b", lambda desk: desk.labels.compare_and_set("main", ANYTHING, desk.snapshot("b"), tags=["t"])),
+    "a force": ("new", lambda desk: desk.labels.force("fresh", desk.snapshot("new"))),
+    "a reset": ("a", lambda desk: desk.labels.reset("main", desk.snapshot("a"))),
+    "an undo": ("a", lambda desk: desk.labels.undo("main")),
+    "a rename": ("b", lambda desk: desk.labels.rename("main", "trunk")),
+    "an undelete": ("gone", lambda desk: desk.labels.undelete("gone")),
+    "an undone delete": ("gone", lambda desk: desk.labels.undo("gone")),
+    "an autosave": ("new", lambda desk: desk.labels.autosave("main", desk.snapshot("new"))),
+    "a pin": ("a", lambda desk: desk.labels.pin(desk.snapshot("a"))),
+    "a detached record": ("a", lambda desk: desk.labels.record_detached(desk.snapshot("a"))),
+    "a merge, of its base": (
+        "other",
+        lambda desk: desk.labels.compare_and_set(
+            "main",
+            ANYTHING,
+            desk.snapshot("new"),
+            op="merge",
+            parents=[desk.labels.require("main").entry_id, desk.labels.require("other").entry_id],
+        ),
+    ),
+    "a branch, of its base": (
+        "other",
+        lambda desk: desk.labels.compare_and_set(
+            "branch", None, desk.snapshot("new"), parents=[desk.labels.require("other").entry_id]
+        ),
+    ),
+}
+
+
+@pytest.fixture
+def required(monkeypatch: pytest.MonkeyPatch) -> list[Digest]:
+    """What write transactions are asked to make roots of."""
+    asked: list[Digest] = []
+    real = memory._MemoryWriteTxn.require
+
+    def require(txn: memory._MemoryWriteTxn, root: Digest) -> None:
+        asked.append(root)
+        real(txn, root)
+
+    monkeypatch.setattr(memory._MemoryWriteTxn, "require", require)
+    return asked
+
+
+def desk_with_a_bit_of_everything() -> Desk:
+    desk = Desk()
+    for label, content in (("main", "a"), ("main", "b"), ("other", "other"), ("gone", "gone")):
+        desk.labels.compare_and_set(label, ANYTHING, desk.snapshot(content))
+    desk.labels.delete("gone")
+    return desk
+
+
+@pytest.mark.parametrize("act", ROOT_ACTS)
+def test_every_act_that_makes_a_root_requires_it(act: str, required: list[Digest]) -> None:
+    """In its own transaction, so that what is condemned is saved from the collector, or the act fails."""
+    desk = desk_with_a_bit_of_everything()
+    content, run = ROOT_ACTS[act]
+    digest = desk.snapshot(content)
+    required.clear()
+    run(desk)
+    assert digest in required
+    if act.endswith("base"):
+        return
+    desk = desk_with_a_bit_of_everything()
+    desk.snapshot("new")
+    records = len(list(desk.store.journal_records()))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def collected(txn: memory._MemoryWriteTxn, root: Digest) -> None:
+            raise CollectedError("gone")
+
+        patch.setattr(memory._MemoryWriteTxn, "require", collected)
+        with pytest.raises(CollectedError):
+            run(desk)
+    assert len(list(desk.store.journal_records())) == records
+
+
+def test_a_base_that_was_collected_is_no_obstacle() -> None:
+    desk = desk_with_a_bit_of_everything()
+    old = desk.labels.require("other")
+    desk.labels.compare_and_set("other", ANYTHING, desk.snapshot("b"))
+    desk.store.delete(Kind.PAGE, [old.ca_id])
+    merged = desk.labels.compare_and_set("fresh", None, desk.snapshot("b"), parents=[old.entry_id])
+    assert merged.parents == (old.entry_id,)
+
+
+def test_a_policy_makes_no_root_and_needs_none(required: list[Digest]) -> None:
+    desk = desk_with_a_bit_of_everything()
+    required.clear()
+    desk.labels.set_retention("*", ["keep-last 1"])
+    desk.labels.set_retention("*", ["keep-all"])
+    desk.labels.unset_retention("*")
+    desk.labels.delete("other")
+    assert required == []
