@@ -14,10 +14,12 @@ from tests.gc.scenarios import (
     Deleter,
     Editor,
     Mover,
+    Pinner,
     Pusher,
     Reader,
     Replacer,
     Scenario,
+    Undeleter,
 )
 
 EVERYBODY: Final = (
@@ -83,6 +85,19 @@ REPLACING_MARKED: Final = Scenario(
     marked=True,
     steps=100,
 )
+EXPIRING: Final = Scenario(
+    "labels deleted, undeleted, forgotten",
+    (
+        Undeleter("U", "old", OVERLAP),
+        Pinner("P", OVERLAP),
+        Collector("gc1"),
+        Collector("gc2"),
+        Deleter("del", "old"),
+    ),
+    {"old": OVERLAP},
+    expires=True,
+    steps=130,
+)
 ALL: Final = (
     TWO_PUSHERS,
     SEVERAL_TRANSACTIONS,
@@ -93,6 +108,7 @@ ALL: Final = (
     INCREMENTAL,
     REPLACING,
     REPLACING_MARKED,
+    EXPIRING,
 )
 
 SMALL: Final = Scenario(

@@ -23,10 +23,11 @@ from jvs.castore.manifest import FILE, File, Tree, small_files
 from jvs.castore.memory import _State
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError
+from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError, UnknownError
 from jvs.labels import Labels
 from jvs.labels.moves import MoveRequest
-from jvs.labels.tables import LABELS, unpack_head
+from jvs.labels.roots import roots as roots_of
+from jvs.labels.tables import DELETED, LABELS, name_key, unpack_head
 from tests.castore.models import TINY, Model, noise, put_tree, read_tree
 from tests.gc.scheduler import Broken, Process, Scheduler, Strategy
 from tests.gc.stores import ScheduledMemory, numbered_randomness
@@ -78,6 +79,12 @@ def heads(txn: ReadTxn) -> Iterator[Digest]:
         yield unpack_head(raw).ca_id
 
 
+def every_root(txn: ReadTxn) -> Iterator[Digest]:
+    """The roots: all that the pointer plane protects."""
+    for root in roots_of(txn, CLOCK):
+        yield root.ca_id
+
+
 # -- what processes do
 
 
@@ -100,7 +107,7 @@ def publish_as(writer: TreeWriter, labels: Labels, label: str, tree: Tree) -> No
     writer.publish(lambda txn: labels.move_in(txn, request))
 
 
-def collect(store: Store, roots: Callable[[ReadTxn], Iterator[Digest]] = heads) -> None:
+def collect(store: Store, roots: Callable[[ReadTxn], Iterator[Digest]]) -> None:
     """One run of the collector."""
     take_over(store, Limits(), no_step)  # type: ignore[arg-type]
     with Collection(store, Budget(None)) as gc:  # type: ignore[arg-type]
@@ -122,10 +129,13 @@ class World:
     """One run of a scenario: the store, and what the processes were told.
 
     labels   what each label must hold: acknowledged, and not being deleted
+    pinned   what must be readable: somebody pinned it
     """
 
     store: Any
+    collect: Callable[[], None]
     labels: dict[str, Model] = field(default_factory=dict)
+    pinned: list[Model] = field(default_factory=list)
     unsure: dict[str, Sequence[Model | None]] = field(default_factory=dict)
     """Labels somebody was killed moving: either way is right."""
 
@@ -238,6 +248,41 @@ class Deleter(Actor):
         del world.unsure[self.label]
 
 
+class Undeleter(Mover):
+    """Brings a deleted label back, as long as no collector has ended that."""
+
+    def __init__(self, name: str, label: str, model: Model) -> None:
+        super().__init__(name, model)
+        self.label = label
+
+    def work(self, world: World) -> None:
+        try:
+            labels_of(world.store).undelete(self.label)
+        except (UnknownError, StateError) as error:
+            rows = world.store.state.tables.get(DELETED.name, {})
+            if isinstance(error, CollectedError) and any(key.startswith(name_key(self.label)) for key in rows):
+                raise  # what may still come back is kept
+            return  # not deleted yet, or forgotten
+        world.labels[self.label] = self.model
+
+    def died(self, world: World) -> None:
+        """Nothing happened: its last step is the move itself."""
+
+
+class Pinner(Mover):
+    """Pins a snapshot for good, if it is there."""
+
+    def work(self, world: World) -> None:
+        try:
+            labels_of(world.store).pin(digest_of(self.model))
+        except CollectedError:
+            return
+        world.pinned.append(self.model)
+
+    def died(self, world: World) -> None:
+        """Nothing happened: its last step is the pin itself."""
+
+
 class Reader(Actor):
     """Pins what a label has and reads all of it."""
 
@@ -308,7 +353,7 @@ class Collector(Actor):
 
     def work(self, world: World) -> None:
         for _ in range(self.times):
-            collect(world.store)
+            world.collect()
 
 
 @dataclass(frozen=True)
@@ -320,6 +365,7 @@ class Scenario:
     lookups  look-ups of one transaction of a publish: few make a push take several, so that it needs a pin
     batch    names in one transaction of the collector
     marked   whether the collector ran before they begin, so that its next mark only looks at what is new
+    expires  whether collectors end what has left its window, and take every root there is: else heads are the roots
     steps    about how many there are
     """
 
@@ -330,6 +376,7 @@ class Scenario:
     lookups: int = publish.MAX_LOOKUPS
     batch: int = 2
     marked: bool = False
+    expires: bool = False
     steps: int = 120
 
     @property
@@ -355,8 +402,10 @@ class Bench:
             for model in scenario.garbage:
                 write_and_move(self.store, "garbage", model)
                 labels_of(self.store).delete("garbage")
+            if scenario.expires:
+                labels_of(self.store).set_retention("*", ["keep-last", "0", "keep-deleted", "0"])
             if scenario.marked:
-                collect(self.store)
+                self._collect()
         self._begin: _State = self.store.state
 
     @contextmanager
@@ -383,7 +432,7 @@ class Bench:
     def _run(self, strategy: Strategy) -> Result:
         store = self.store
         store.begin(self._begin)
-        world = World(store, dict(self.scenario.labels))
+        world = World(store, self._collect, dict(self.scenario.labels))
         actors = {actor.name: actor for actor in self.scenario.actors}
 
         def killed(process: Process) -> None:
@@ -404,13 +453,21 @@ class Bench:
             problem = _judged(lambda: self._judge(world))
         return Result(scheduler.script, scheduler.steps, problem)
 
+    def _collect(self) -> None:
+        if not self.scenario.expires:
+            collect(self.store, heads)
+            return
+        for _ in labels_of(self.store).expire(CLOCK):
+            pass
+        collect(self.store, every_root)
+
     def _judge(self, world: World) -> None:
         """Everything acknowledged reads back; what nobody needs goes."""
         store = world.store
         store.check()
         self._read_back(world)
-        collect(store)
-        collect(store)
+        self._collect()
+        self._collect()
         store.check()
         self._read_back(world)
         live = store.reachable(store.roots())
@@ -428,6 +485,9 @@ class Bench:
                 raise Broken(f"the label {name} is gone")
             if read_tree(objects, there.pop(name)) != model:
                 raise Broken(f"the label {name} holds something else")
+        for model in world.pinned:
+            if read_tree(objects, digest_of(model)) != model:
+                raise Broken("what was pinned is something else")
         for name, models in world.unsure.items():
             held = read_tree(objects, there.pop(name)) if name in there else None
             if held not in models:

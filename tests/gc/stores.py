@@ -25,7 +25,7 @@ from jvs.castore.gc.marks import (
 from jvs.castore.memory import MemoryStore, _MemoryReadTxn, _MemoryWriteTxn, _State
 from jvs.castore.objects import object_children
 from jvs.castore.settings import StoreSettings
-from jvs.labels.tables import LABELS, unpack_head
+from jvs.labels.tables import LABELS, pin_rows, unpack_head
 from tests.gc.scheduler import Broken, Process, Scheduler
 
 _PIN_SIZE: Final = 16
@@ -187,6 +187,8 @@ class ScheduledMemory(MemoryStore):
             object_name(Kind.PAGE, _head(raw)): f"the head of {key.decode()}"
             for key, raw in self._state.tables.get(LABELS.name, {}).items()
         }
+        for _, pin in pin_rows(_MemoryReadTxn(self._state)):
+            found[object_name(Kind.PAGE, pin.ca_id)] = "pinned"
         living = {lock.name for lock in self.holders.held}
         for key in self._state.tables.get(PINS.name, {}):
             if len(key) > _PIN_SIZE and key[:_PIN_SIZE].hex() in living:
