@@ -92,8 +92,8 @@ def _apply(store: CollectedStore, walk: _Walk) -> bool:
             for name in walk.order[start : start + BATCH]:
                 height = txn.height_of(name)
                 if height is None:
-                    # Swept, and so is whatever was above it: the rest of the walk has nothing to hold up.
-                    return True
+                    # Swept, and so is whatever was above it; other names of the walk are not below it.
+                    continue
                 txn.marks.uncondemn(name, height)
     return True
 
