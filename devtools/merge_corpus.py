@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -353,7 +354,15 @@ def _git(folder: Path, *words: str, given: bytes = b"", statuses: Sequence[int] 
     return done.stdout
 
 
-def git_verdicts(batch: Sequence[Triple]) -> list[Verdict]:
+def git_can_merge() -> bool:
+    """Whether there is a git that merges without a working directory (2.38)."""
+    if shutil.which("git") is None:
+        return False
+    done = subprocess.run(["git", "merge-tree", "-h"], capture_output=True, check=False)
+    return b"--write-tree" in done.stdout + done.stderr
+
+
+def git_verdicts(batch: Sequence[Triple], style: Style = "merge") -> list[Verdict]:
     """What `git merge` makes of each triple, as files of one big merge."""
     with tempfile.TemporaryDirectory(prefix="jvs-merge-") as place:
         folder = Path(place)
@@ -366,7 +375,8 @@ def git_verdicts(batch: Sequence[Triple]) -> list[Verdict]:
                 data = triple[1:][number]
                 stream.append(b"M 100644 inline %d\ndata %d\n%s\n" % (at, len(data), data))
         _git(folder, "fast-import", "--quiet", given=b"".join(stream))
-        out = _git(folder, "merge-tree", "-z", "--name-only", "ours", "theirs", statuses=(0, 1))
+        merge = ("-c", f"merge.conflictStyle={style}", "merge-tree", "-z", "--name-only")
+        out = _git(folder, *merge, "ours", "theirs", statuses=(0, 1))
         tree, *rest = out.split(b"\0")
         conflicted = {int(name) for name in rest[: rest.index(b"")]} if b"" in rest else set()
         wanted = b"".join(b"%s:%d\n" % (tree.strip(), at) for at in range(len(batch)))
