@@ -216,10 +216,12 @@ def delete_tag(txn: WriteTxn, note: Note, tag: str) -> None:
     write_untag(txn, tag, note.actor, note.message)
 
 
-def record_detached(txn: WriteTxn, note: Note, ca_id: Digest) -> None:
-    """Keep a snapshot that no label points to: it is a root for DETACHED_TTL_MS from now."""
+def record_detached(txn: WriteTxn, note: Note, ca_id: Digest, parents: Sequence[Digest] = ()) -> None:
+    """Keep a snapshot that no label points to: it is a root for DETACHED_TTL_MS from now. parents: the entries its
+    content came from, for whoever merges it; those that are no longer kept are left out. Raises CollectedError."""
     txn.require(_digest(ca_id, "a CA id"))
-    write_detached(txn, ca_id, max(0, note.now_ms), note.actor)
+    known = [parent for parent in parents[:MAX_PARENTS] if parent_entry(txn, parent) is not None]
+    write_detached(txn, ca_id, max(0, note.now_ms), known, note.actor)
 
 
 def checkpoint(txn: WriteTxn, note: Note, name: str) -> Entry:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from jvs.castore.backend import ReadTxn, WriteTxn
-from jvs.castore.digest import Digest, body_digest, entry_digest
+from jvs.castore.digest import DIGEST_SIZE, Digest, body_digest, entry_digest
 from jvs.errors import IntegrityError
 from jvs.labels.model import Body, Entry, Skeleton, decode_body, decode_skeleton, join_entry
 from jvs.labels.tables import (
@@ -107,10 +107,11 @@ def write_untag(txn: WriteTxn, tag: str, actor: str, message: str) -> None:
     apply_untag(txn, tag)
 
 
-def write_detached(txn: WriteTxn, ca_id: Digest, at_ms: int, actor: str) -> None:
+def write_detached(txn: WriteTxn, ca_id: Digest, at_ms: int, parents: Sequence[Digest], actor: str) -> None:
     """Journal and apply a detached record."""
-    txn.journal(DETACH_OP, {"ca_id": ca_id, "at_ms": at_ms}, {"actor": actor})
-    apply_detached(txn, ca_id, at_ms)
+    skeleton = {"ca_id": ca_id, "at_ms": at_ms, "parents": list(parents)}
+    txn.journal(DETACH_OP, skeleton, {"actor": actor})
+    apply_detached(txn, ca_id, at_ms, parents)
 
 
 def write_undetached(txn: WriteTxn, ca_ids: Sequence[Digest], actor: str) -> None:
@@ -199,11 +200,21 @@ def apply_untag(txn: WriteTxn, tag: str) -> None:
     txn.put(TAGS, name_key(tag), pack_row((row.last, row.last)))
 
 
-def apply_detached(txn: WriteTxn, ca_id: Digest, at_ms: int) -> None:
+def apply_detached(txn: WriteTxn, ca_id: Digest, at_ms: int, parents: Sequence[Digest]) -> None:
     """Record a snapshot without a label. A second record never makes the first one older."""
     known = txn.get(DETACHED, ca_id)
-    newest = at_ms if known is None else max(at_ms, int.from_bytes(known, "big"))
-    txn.put(DETACHED, ca_id, number(newest))
+    newest = at_ms if known is None else max(at_ms, detached_at(known))
+    txn.put(DETACHED, ca_id, number(newest) + b"".join(parents))
+
+
+def detached_at(raw: bytes) -> int:
+    """When the snapshot in a row of DETACHED was recorded, in ms."""
+    return int.from_bytes(raw[:8], "big")
+
+
+def detached_parents(raw: bytes) -> tuple[Digest, ...]:
+    """The entries that snapshot came from."""
+    return tuple(raw[at : at + DIGEST_SIZE] for at in range(8, len(raw), DIGEST_SIZE))
 
 
 def apply_undetached(txn: WriteTxn, ca_ids: Sequence[Digest]) -> None:

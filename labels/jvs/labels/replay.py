@@ -136,7 +136,9 @@ def _truncate(txn: WriteTxn, fields: _Fields) -> None:
 
 _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     UNTAG_OP: lambda txn, fields: apply_untag(txn, fields.text("tag")),
-    DETACH_OP: lambda txn, fields: apply_detached(txn, fields.raw("ca_id", DIGEST_SIZE), fields.number("at_ms")),
+    DETACH_OP: lambda txn, fields: apply_detached(
+        txn, fields.raw("ca_id", DIGEST_SIZE), fields.number("at_ms"), fields.raws("parents", DIGEST_SIZE)
+    ),
     UNDETACH_OP: lambda txn, fields: apply_undetached(txn, fields.raws("ca_ids", DIGEST_SIZE)),
     RETENTION_OP: _retention,
     PIN_OP: _pin,

@@ -22,7 +22,7 @@ from jvs.labels.moves import DETACHED_TTL_MS
 from jvs.labels.names import is_autosave_name
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
-from jvs.labels.records import tag_row
+from jvs.labels.records import detached_at, tag_row
 from jvs.labels.retention import Keeper, Policies
 from jvs.labels.tables import (
     ALL_TABLES,
@@ -154,7 +154,7 @@ def _times(txn: ReadTxn) -> Iterator[int]:
         for _key, raw in txn.scan(table):
             yield unpack_head(raw).at_ms
     for _key, raw in txn.scan(DETACHED):
-        yield int.from_bytes(raw, "big")
+        yield detached_at(raw)
 
 
 def _around(txn: ReadTxn, times: list[int], edge_ms: int) -> tuple[int | None, int | None]:
@@ -199,7 +199,7 @@ def deletion_due(policies: Policies, name: str, head: Head, now_ms: int) -> bool
 
 def detached_expired(raw: bytes, now_ms: int) -> bool:
     """Whether a row of DETACHED has left its window."""
-    return now_ms - int.from_bytes(raw, "big") > DETACHED_TTL_MS
+    return now_ms - detached_at(raw) > DETACHED_TTL_MS
 
 
 def _of_label(txn: ReadTxn, name: str, head: Head, policies: Policies, now_ms: int) -> Iterator[Root]:

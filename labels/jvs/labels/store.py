@@ -114,8 +114,8 @@ class LabelStore(Protocol):
     def delete_tag(self, tag: str, *, message: str = "") -> None:
         """Take a tag from every entry that has it; raises UnknownError (unknown-tag)."""
 
-    def record_detached(self, ca_id: Digest) -> None:
-        """Keep a snapshot that no label points to for 24 hours."""
+    def record_detached(self, ca_id: Digest, parents: Sequence[Digest] = ()) -> None:
+        """Keep a snapshot that no label points to for 24 hours; parents: the entries its content came from."""
 
     def pin(self, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
         """Keep a snapshot until a time, or until it is unpinned. Raises CollectedError, UsageError (a time that has
@@ -353,13 +353,13 @@ class Labels:
         with self._store.write() as txn:
             moves.delete_tag(txn, self._note(message), tag)
 
-    def record_detached(self, ca_id: Digest) -> None:
+    def record_detached(self, ca_id: Digest, parents: Sequence[Digest] = ()) -> None:
         """See LabelStore."""
-        self._store.transact(lambda txn: self.record_detached_in(txn, ca_id))
+        self._store.transact(lambda txn: self.record_detached_in(txn, ca_id, parents))
 
-    def record_detached_in(self, txn: WriteTxn, ca_id: Digest) -> None:
+    def record_detached_in(self, txn: WriteTxn, ca_id: Digest, parents: Sequence[Digest] = ()) -> None:
         """`record_detached`, in a transaction."""
-        moves.record_detached(txn, self._note(), ca_id)
+        moves.record_detached(txn, self._note(), ca_id, parents)
 
     def pin(self, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
         """See LabelStore."""

@@ -9,7 +9,7 @@
     SNAPSHOTS   CA id, uid                   -> generation                newest entry of that label with that content
     TAGS        tag                          -> [last, floor]             serials given; those <= floor are deleted
     TAGGED      tag 0x00 serial              -> uid generation
-    DETACHED    CA id                        -> at_ms                     snapshots recorded without a label
+    DETACHED    CA id                        -> at_ms, parents            snapshots recorded without a label
     PINS        pin id                       -> PinRow                    snapshots that people want kept
     RETENTION   pattern                      -> PolicyRow                 which labels obey which policy
     FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back

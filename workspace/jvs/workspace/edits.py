@@ -46,7 +46,7 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
                 compare(txn, label, head_of(txn, label), expect)
                 entry = repo.labels.move_in(txn, request)
             except LabelMovedError as error:
-                repo.labels.record_detached_in(txn, tree.digest)
+                repo.labels.record_detached_in(txn, tree.digest, (head.entry_id,))
                 return rejected(label, tree.digest, before, error)
             return Outcome("advanced", entry.generation, entry.id, tree.digest, entry.generation)
 

@@ -182,7 +182,7 @@ def move(
     parents: the entry the content came from, for a label that is created or forced (a push names the entry expected).
     """
     if options.label is None:
-        repo.labels.record_detached_in(txn, ca_id)
+        repo.labels.record_detached_in(txn, ca_id, parents)
         return Outcome("detached")
     head = repo.labels.get_in(txn, options.label)
     request = MoveRequest(
@@ -197,7 +197,7 @@ def move(
     try:
         entry = repo.labels.move_in(txn, request)
     except LabelMovedError as error:
-        repo.labels.record_detached_in(txn, ca_id)
+        repo.labels.record_detached_in(txn, ca_id, parents)
         return rejected(options.label, ca_id, head, error)
     return Outcome("advanced", entry.generation, entry.id, ca_id, entry.generation)
 
