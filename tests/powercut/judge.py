@@ -60,11 +60,15 @@ class Judge:
         spans = [made, *(span for lane in lanes for span in lane.spans)]
         self.acknowledged = sorted(self.log.index(span.acknowledged) for span in spans)
 
+    def replay(self, image: Path) -> Replay:
+        """Makes what the disk may hold; `image` is a file for its use."""
+        return Replay(self.log, self._recording.base, image, self.system.sector, self.system.whole)
+
     def examine(self, cuts: Sequence[Cut]) -> list[Verdict]:
         """Everything that is wrong after these cuts, each by itself."""
         ram = self._recording.base.parent
         disk = ram / "cut"
-        replay = Replay(self.log, self._recording.base, ram / "durable", self.system.sector)
+        replay = self.replay(ram / "durable")
         wrong = []
         for cut in sorted(cuts):
             replay.make(cut, disk)

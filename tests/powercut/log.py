@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,14 +76,16 @@ class Replay:
     base    what it held before the log began, a file
     image   a file to be made, for what was durable at the last cut
     sector  the unit that a disk writes wholly or not at all
+    whole   bytes of the disk that it does not tear either
     """
 
-    def __init__(self, log: Log, base: Path, image: Path, sector: int) -> None:
+    def __init__(self, log: Log, base: Path, image: Path, sector: int, whole: range) -> None:
         self._log = log
         self._image = os.open(image, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         with open(base, "rb") as file:
             copy_sparsely(file.fileno(), self._image)
         self._sector = sector
+        self._whole = whole
         self._done = 0
 
     def make(self, cut: Cut, target: Path) -> None:
@@ -101,10 +103,17 @@ class Replay:
                 assert event.data is not None
                 if chance.random() >= cut.kept:
                     continue
-                whole = chance.random() >= cut.torn
-                for start in range(0, len(event.data), self._sector):
-                    if whole or chance.random() < 0.5:
-                        os.pwrite(file.fileno(), event.data[start : start + self._sector], event.place + start)
+                torn = chance.random() < cut.torn
+                for part in self._parts(event.place, event.place + len(event.data)):
+                    if not torn or chance.random() < 0.5:
+                        data = event.data[part.start - event.place : part.stop - event.place]
+                        os.pwrite(file.fileno(), data, part.start)
+
+    def _parts(self, start: int, stop: int) -> Iterator[range]:
+        """What is written wholly or not at all of a write of these bytes."""
+        edges = [at for at in range(start, stop, self._sector) if at == start or at not in self._whole[1:]]
+        for at, end in zip(edges, [*edges[1:], stop], strict=True):
+            yield range(at, end)
 
     def close(self) -> None:
         """Close the image."""

@@ -21,7 +21,7 @@ from tests.powercut import mutants
 from tests.powercut.conftest import Places
 from tests.powercut.disks import FILE_SYSTEMS, FileSystem, make, mounted, recorded, shut_down, why_not
 from tests.powercut.judge import Judge, Lane, Reached, Verdict, inspect
-from tests.powercut.log import Cut, Replay
+from tests.powercut.log import Cut
 from tests.powercut.workload import (
     LONG,
     SHORT,
@@ -124,7 +124,7 @@ def test_the_power_goes_again(system: FileSystem, ram: Path, places: Places, wit
     for done in range(1, len(SHORT)) if TORTURE else [4]:
         again = ram / f"again-{done}"
         again.mkdir()
-        replay = Replay(first.log, recording.base, again / "durable", system.sector)
+        replay = first.replay(again / "durable")
         replay.make(Cut(first.acknowledged[done], 0.0), again / "base")
         replay.close()
         runner = places.session("runner-0")
