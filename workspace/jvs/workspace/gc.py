@@ -100,6 +100,7 @@ class _Run:
         self._expired = {"truncated": 0, "forgotten": 0, "unpinned": 0, "detached": 0}
         self._resumed = self._removed = Removed()
         self._reclaimed = Reclaimed()
+        self._left_out = False
         with self._store.read() as txn:
             if plan is None:
                 self._now_ms = gc_time(txn, wall_clock(), trust=options.trust_clock)
@@ -152,7 +153,8 @@ class _Run:
             budget = Budget(self._files.directory)
             try:
                 with Collection(self._store, budget) as collection:
-                    whole = collection.condemn(self._settle(collection, budget))
+                    names = self._settle(collection, budget)
+                    whole = collection.condemn(names, partial=self._left_out)
                     swept = collection.sweep(self._limits(), _stepper(self._progress, None))
             except _OutOfTimeError:
                 return False
@@ -188,6 +190,7 @@ class _Run:
         What was not reached and is no candidate stays, with all that is below it: it came after the plan.
         """
         assert self._plan is not None
+        self._left_out = False
         plan_id = self._plan.plan_id
         chosen = budget.set(RECORD)
         others: list[bytes] = []
@@ -206,6 +209,7 @@ class _Run:
                 chosen.update((key,))
             else:
                 newcomers.keep(name)
+                self._left_out = True
             candidate = next(planned, None) if candidate == key else candidate
         if candidate is not None:
             others.append(candidate)

@@ -90,6 +90,7 @@ class Collection:
         self._roots: NameSet | None = None
         self._incremental = False
         self._whole = True
+        self._partial = False
         try:
             with store.write() as txn:
                 self._alone = not collectors(txn)
@@ -232,13 +233,16 @@ class Collection:
 
     # -- condemning
 
-    def condemn(self, names: Iterable[tuple[bytes, int]]) -> bool:
+    def condemn(self, names: Iterable[tuple[bytes, int]], *, partial: bool = False) -> bool:
         """Condemn `names`, parents first, together with all that was inserted since the registration; then save what
         was made a root meanwhile. From here on what is not swept is swept by the next collector.
+
+        partial: they are not all that was not reached (nor is any of them below one that is left out).
 
         False when the disk was full before the last name was listed: no object is condemned before those above it,
         so what was listed may go, and the rest in a collection of its own.
         """
+        self._partial = partial
         try:
             for batch in _chunked(names):
                 with self._store.write() as txn:
@@ -264,7 +268,7 @@ class Collection:
     def _finish(self) -> None:
         """Note that everything in the index that is not fresh is reached by these roots; then sign off.
 
-        Only a collector that was alone from beginning to end can know that; beside another one, the next mark is a
+        Only a collector that was alone from beginning to end and left nothing out can know that; beside another one, the next mark is a
         whole one: what the other un-condemns becomes fresh, and what is above it need not.
         """
         store, me, roots = self._store, self._me, self._roots
@@ -272,7 +276,7 @@ class Collection:
 
         def alone(txn: ReadTxn) -> bool:
             undisturbed = self._alone and len(collectors(txn)) == 1 and txn.get(STATE, b"serial") == me.id
-            return self._whole and undisturbed
+            return self._whole and not self._partial and undisturbed
 
         with store.write() as txn:
             if not alone(txn):
