@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 from jvs.merge.content import Contents, Merged, MergeDriver, Options, Region
 from jvs.merge.drivers.giveup import GiveUp
+
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
+"""For examples that take long to make: that the machine is busy is no fault of the test."""
 
 NONE, OURS, THEIRS = Options(), Options(prefer="ours"), Options(prefer="theirs")
 

@@ -142,6 +142,11 @@ GIVEN_UP = {
     "no common delimiter": ("id,a\n1,x\n", "id;a\n1;x\n", "id,a\n1,y\n"),
     "a mark on one side": ("id,a\n1,x\n", "\ufeffid,a\n1,x\n", "id,a\n1,y\n"),
     "nothing": ("", "id,a\n1,x\n", "id,a\n1,y\n"),
+    "open quotes, which must not take quadratic time": (
+        'id,a\n"' + 'x"\n"' * 100_000 + '"y',
+        "id,a\n1,x\n",
+        "id,a\n1,y\n",
+    ),
     "a zero byte": ("id,a\n1,x\0\n", "id,a\n1,y\0\n", "id,a\n1,z\0\n"),
     "too many rows": ("id,a\n" + "1,x\n" * (MAX_ROWS + 1), "id,a\n1,x\n", "id,a\n1,y\n"),
     "too many columns": (",".join(map(str, range(3_000))), "id,a\n1,x\n", "id,a\n1,y\n"),

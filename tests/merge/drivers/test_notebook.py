@@ -17,7 +17,7 @@ from jvs.merge.drivers.giveup import GiveUp
 from jvs.merge.drivers.json_text import read_value
 from jvs.merge.drivers.notebook import check_notebook
 from jvs.merge.drivers.notebook_driver import NotebookDriver
-from tests.merge.drivers.support import NONE, OURS, THEIRS, clean, merge, regions, swapped
+from tests.merge.drivers.support import NONE, OURS, THEIRS, UNHURRIED, clean, merge, regions, swapped
 
 IPYNB = NotebookDriver()
 Notebook = dict[str, Any]
@@ -426,6 +426,7 @@ def triples(draw: st.DrawFn) -> tuple[bytes, bytes, bytes]:
     return tuple(text(notebook(*side, minor=minor)) for side in sides)  # type: ignore[return-value]
 
 
+@UNHURRIED
 @given(triples(), st.sampled_from([NONE, OURS, THEIRS]))
 def test_the_result_is_always_a_notebook(sides: tuple[bytes, bytes, bytes], options: Options) -> None:
     merged = merge(IPYNB, *sides, options)
@@ -435,6 +436,7 @@ def test_the_result_is_always_a_notebook(sides: tuple[bytes, bytes, bytes], opti
         assert merged.conflicts == ()
 
 
+@UNHURRIED
 @given(triples())
 def test_swapping_the_sides_changes_nothing(sides: tuple[bytes, bytes, bytes]) -> None:
     base, ours, theirs = sides
@@ -450,6 +452,7 @@ def test_swapping_the_sides_changes_nothing(sides: tuple[bytes, bytes, bytes]) -
     assert json.loads(mine.data) == json.loads(other.data)
 
 
+@UNHURRIED
 @given(triples())
 def test_a_side_without_a_change_gives_the_other(sides: tuple[bytes, bytes, bytes]) -> None:
     base, ours, _ = sides
@@ -459,6 +462,7 @@ def test_a_side_without_a_change_gives_the_other(sides: tuple[bytes, bytes, byte
         assert (merged.data, merged.conflicts) == (ours, ())
 
 
+@UNHURRIED
 @given(triples())
 def test_no_line_is_lost_or_made_up(sides: tuple[bytes, bytes, bytes]) -> None:
     """A line that all sides have in the same cell stays, and none comes from nowhere."""

@@ -20,20 +20,19 @@ class Chunk(NamedTuple):
 
 def chunks(base: Sequence[Hashable], ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> list[Chunk]:
     """The three sequences as stretches that are the same everywhere, and what lies between, where some side changed."""
-    ours_of = dict(pairs(base, ours))
     theirs_of = dict(pairs(base, theirs))
     found: list[Chunk] = []
-    at = (0, 0, 0)
-    for here in sorted(ours_of.keys() & theirs_of.keys()):
-        place = (here, ours_of[here], theirs_of[here])
-        if place != at:
-            found.append(_chunk(False, at, place))
-        at = (here + 1, place[1] + 1, place[2] + 1)
-        found.append(_chunk(True, place, at))
-    end = (len(base), len(ours), len(theirs))
-    if at != end:
-        found.append(_chunk(False, at, end))
-    return found
+    start = at = (0, 0, 0)  # from start to at all three are the same
+    for here, there in pairs(base, ours):
+        other = theirs_of.get(here)
+        if other is None:
+            continue
+        if (here, there, other) != at:
+            found += [_chunk(True, start, at), _chunk(False, at, (here, there, other))]
+            start = (here, there, other)
+        at = (here + 1, there + 1, other + 1)
+    found += [_chunk(True, start, at), _chunk(False, at, (len(base), len(ours), len(theirs)))]
+    return [chunk for chunk in found if any(low < high for low, high in chunk[1:])]
 
 
 def pairs(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:

@@ -181,7 +181,8 @@ class JsonMerge:
 
     def _unnamed(self, path: Path, sides: tuple[Container, ...]) -> list[Slot]:
         """The elements of an array by where they stand among those that are the same on all sides."""
-        keys = [[_frozen(member.node.value) for member in side.members] for side in sides]
+        known: dict[str, Hashable] = {}
+        keys = [[_known(member.node, known) for member in side.members] for side in sides]
         slots: list[Slot] = []
         for same, *ranges in chunks(*keys):
             base, ours, theirs = (side.members[low:high] for side, (low, high) in zip(sides, ranges, strict=True))
@@ -301,6 +302,15 @@ def _is_one_container(*sides: Sequence[Member]) -> bool:
         return False
     kinds = {type(side[0].node.value) for side in sides}
     return len(kinds) == 1 and kinds <= {dict, list}
+
+
+def _known(node: Node, known: dict[str, Hashable]) -> Hashable:
+    """`_frozen`, once for each text."""
+    text = node.text
+    found = known.get(text)
+    if found is None:
+        found = known[text] = _frozen(node.value)
+    return found
 
 
 def _frozen(value: Value) -> Hashable:

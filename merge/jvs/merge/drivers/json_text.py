@@ -20,12 +20,13 @@ Value: TypeAlias = Any
 """None, bool, str, (literal,), list of values, or dict of str to value."""
 
 MAX_DEPTH: Final = 100
-MAX_VALUES: Final = 250_000
+MAX_VALUES: Final = 150_000
 """Most values of one document, counted by commas and brackets: each takes some 100 bytes of memory."""
 
 # possessive: what has matched is not tried again, so these take linear time and no stack
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+# an open string goes to the end of the text: tried again at every quote in it, it would take quadratic time
+_STRUCTURE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _SCALAR: Final = re.compile(r"[-+.0-9A-Za-z]*+")
 _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 _LEAD: Final = re.compile(r"\ufeff?[ \t\r\n]*+")
