@@ -406,32 +406,31 @@ class Collector(Process):
         return marked, todo
 
     def drain(self, world: World, me: int, fine: bool) -> Step:
-        """Un-condemn, one after another, what is on the list of the record it works on."""
+        """Un-condemn, in one walk, all that is on the list of the record it works on; then clear the list."""
         pc, fresh, memory, todo, found, whose, _ = world.procs[me]
-        phase, told, condemned, born = world.records[whose]
-        root = told & -told
-        name = world.tree.show(root)
+        _, told, condemned, born = world.records[whose]
+        names = world.tree.show(told)
         if not told:
             return self.end(world, me, "drained", (SWEEP, 0, memory, 0, 0, whose, 0))
         if pc == DRAIN:
-            return self.end(world, me, f"drain {name}", (DRAIN_WALK, 1, memory, root, 0, whose, 0))
+            return self.end(world, me, f"drain {names}", (DRAIN_WALK, 1, memory, told, 0, whose, 0))
         if pc == DRAIN_WALK:
             found, todo = walk_step(world, found, todo, fine)
             at = DRAIN_WALK if todo else DRAIN_APPLY
-            return self.end(world, me, f"walk from {name}", (at, noted(fresh, world), memory, todo, found, whose, 0))
-        bit = first(found, world)
+            return self.end(world, me, f"walk from {names}", (at, noted(fresh, world), memory, todo, found, whose, 0))
+        if not found:
+            world.set_record(whose, (FLIPPED, 0, condemned, born) if world.records[whose][0] == FLIPPED else NOTHING)
+            return self.end(world, me, f"clear {names}", (DRAIN, 0, memory, 0, 0, whose, 0))
         if not fresh and world.keeps("generation"):
             return self.end(world, me, "flipped meanwhile, again", (DRAIN, 0, memory, 0, 0, whose, 0))
-        if bit & ~world.index and root & world.index and world.keeps("still present"):
-            return self.end(world, me, "something is gone, again", (DRAIN, 0, memory, 0, 0, whose, 0))
-        world.uncondemn(bit & world.index)
-        found &= ~bit
-        if not found:  # the entry goes in the last transaction of its walk
-            phase, told, condemned, born = world.records[whose]
-            world.set_record(whose, (phase, told & ~root, condemned, born))
-        at = DRAIN_APPLY if found else DRAIN
-        what = f"un-condemn {world.tree.show(bit)}" if bit else f"{name} needs nothing"
-        return self.end(world, me, what, (at, fresh if found else 0, memory, 0, found, whose, 0))
+        bit = first(found, world)
+        name, left = world.tree.show(bit), found & ~bit
+        if bit & world.index:
+            world.uncondemn(bit)
+            return self.end(world, me, f"un-condemn {name}", (DRAIN_APPLY, fresh, memory, 0, left, whose, 0))
+        if not world.keeps("gone passed over"):
+            left = 0
+        return self.end(world, me, f"{name} is gone", (DRAIN_APPLY, fresh, memory, 0, left, whose, 0))
 
     def sweep(self, world: World, me: int) -> Step:
         """Remove one object, or finish the record."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.checker import explore, outcome
 from tests.models.processes import Collector, Deleter, LongPusher, Pusher, Reader, Replacer, Rooter, Store
-from tests.models.world import CHAIN, DEAD, DONE, FORK, LAID, NONE, RULES, SHARED, START, VOUCHED, State
+from tests.models.world import CHAIN, DEAD, DONE, FORK, LAID, NONE, RULES, SHARED, START, TWO, VOUCHED, State
 
 A, B, C = Pusher("A"), Pusher("B"), Pusher("C")
 LONG = LongPusher("A", crashes=True)
@@ -38,6 +38,7 @@ SAFE = {
 }
 
 LONG_FORMS = {
+    "two roots, two collectors": Store(TWO, (UNDELETE, Rooter("pin", root="S"), GC, GC2, DELETER), ("RS",)),
     "a layout replaced, a walk and two flips": Store(LAID, (TO_P, RELAY, GC, GC2), ("clP",), fine=True),
     "a layout replaced, one step at a time": Store(LAID, (TO_P, RELAY, MORTAL, GC, DELETER), ("clP",), fine=True),
     "both collectors may die": Store(CHAIN, (A, MORTAL, Collector("gc2", crashes=True), GC, DELETER), ("cPR",), "R"),
@@ -71,6 +72,7 @@ LOSES = {
     "add born": Store(CHAIN, (A, GC), ("c", "cPR")),
     "born beat marks": Store(LAID, (Pusher("A", root="P", version=1), GC, GC2, DELETER), ("clP",), "P"),
     "insert clears": Store(CHAIN, (A, GC, GC2), ("cPR",)),
+    "gone passed over": Store(TWO, (UNDELETE, Rooter("pin", root="S"), GC, GC2, DELETER), ("RS",)),
     "parents first": Store(CHAIN, (A, GC), ("cPR",)),
     "re-read mark": Store(CHAIN, (A, GC), ("cPR",)),
     "children first": Store(CHAIN, (A, B, GC), ("cPR",)),

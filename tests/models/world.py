@@ -22,6 +22,7 @@ RULES = {
     "born beat marks": "the flip adds what was inserted since the registration even if it was marked before",
     "insert clears": "an insertion takes the name out of every flipped set",
     "parents first": "the sweep removes parents no later than children",
+    "gone passed over": "a drain passes over what is gone, and goes on with the rest of its list",
     "re-read mark": "the sweep reads the condemned mark again in its transaction",
     "children first": "an un-condemn walk is applied children first",
     "generation": "an un-condemn walk starts again when condemn_gen has changed",
@@ -86,6 +87,8 @@ FORK = Tree("cdPQR", {"P": "c", "Q": "d", "R": "PQ"})
 """A root with two pages."""
 SHARED = Tree("cPRS", {"P": "c", "R": "P", "S": "P"})
 """Two snapshots that share a page."""
+TWO = Tree("RS", {})
+"""Two roots that share nothing."""
 LAID = Tree("cdlP", {"P": "l"}, layout=2, versions=(1, 2, 1))
 """A page and its layout, which leads to the part c, then d; the third version leads to c again."""
 VOUCHED = Tree("cdlPQ", {"P": "l", "Q": "d"}, layout=2, versions=(3, 1))
