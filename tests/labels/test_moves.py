@@ -240,6 +240,10 @@ ROOT_ACTS: dict[str, tuple[str, Callable[[Desk], object]]] = {
             parents=[desk.labels.require("main").entry_id, desk.labels.require("other").entry_id],
         ),
     ),
+    "a detached record, of its base": (
+        "other",
+        lambda desk: desk.labels.record_detached(desk.snapshot("new"), [desk.labels.require("other").entry_id]),
+    ),
     "a branch, of its base": (
         "other",
         lambda desk: desk.labels.compare_and_set(

@@ -224,6 +224,35 @@ def test_the_common_ancestor_with_the_upstream_stays() -> None:
     assert staying(desk) == {desk.snapshot("merged")}
 
 
+def test_a_plan_knows_that_nobody_merges_with_a_label_that_is_leaving() -> None:
+    desk = Desk()
+    labels = desk.labels
+    first = labels.compare_and_set("main", None, desk.snapshot("base"))
+    labels.compare_and_set("work", None, desk.snapshot("work"), parents=[first.id])
+    labels.delete("main")
+    assert desk.snapshot("base") in staying(desk)
+    labels.set_retention("main", ["keep-deleted 0"])
+    assert staying(desk) == {desk.snapshot("work")}
+    expire(desk)
+    assert {root.ca_id for root in found(desk)} == {desk.snapshot("work")}
+
+
+def test_what_a_detached_snapshot_came_from_stays_as_long_as_it() -> None:
+    desk = Desk()
+    labels = desk.labels
+    labels.set_retention("*", ["keep-last 1"])
+    seen = labels.compare_and_set("main", None, desk.snapshot("seen"))
+    labels.compare_and_set("main", 1, desk.snapshot("faster"))
+    labels.record_detached(desk.snapshot("late"), [seen.id])
+    expire(desk)
+    kept = {desk.snapshot(name) for name in ("seen", "faster", "late")}
+    assert {root.ca_id for root in found(desk)} == kept
+    desk.clock.now_ms += DAY_MS + 1
+    assert staying(desk) == {desk.snapshot("faster")}
+    expire(desk)
+    assert {root.ca_id for root in found(desk)} == {desk.snapshot("faster")}
+
+
 def test_a_base_that_was_collected_is_no_root_but_for_a_rebuild() -> None:
     desk = Desk()
     labels = desk.labels

@@ -220,8 +220,10 @@ def record_detached(txn: WriteTxn, note: Note, ca_id: Digest, parents: Sequence[
     """Keep a snapshot that no label points to: it is a root for DETACHED_TTL_MS from now. parents: the entries its
     content came from, for whoever merges it; those that are no longer kept are left out. Raises CollectedError."""
     txn.require(_digest(ca_id, "a CA id"))
-    known = [parent for parent in parents[:MAX_PARENTS] if parent_entry(txn, parent) is not None]
-    write_detached(txn, ca_id, max(0, note.now_ms), known, note.actor)
+    found = {parent: parent_entry(txn, parent) for parent in parents[:MAX_PARENTS]}
+    known = {parent: entry for parent, entry in found.items() if entry is not None}
+    _keep_bases(txn, [entry.to for entry in known.values() if entry.to is not None])
+    write_detached(txn, ca_id, max(0, note.now_ms), tuple(known), note.actor)
 
 
 def checkpoint(txn: WriteTxn, note: Note, name: str) -> Entry:
@@ -298,7 +300,7 @@ def _append(
     body = new_body(note.message, note.actor, note.tags, note.meta)
     uid = os.urandom(UID_SIZE) if head is None else head.uid
     lineage = _lineage(txn, head, parents)
-    _keep_bases(txn, uid, lineage)
+    _keep_bases(txn, [to for owner, to in zip(lineage.uids, lineage.contents, strict=True) if owner != uid])
     upstream = None if head is None else head.upstream
     if head is None or op == "merge":
         upstream = next((parent for parent in reversed(lineage.uids) if parent != uid), upstream)
@@ -354,11 +356,11 @@ def parent_entry(txn: ReadTxn, entry_id: Digest) -> Skeleton | None:
     return None if ending is not None and ending.going else found
 
 
-def _keep_bases(txn: WriteTxn, uid: bytes, lineage: _Lineage) -> None:
-    """Make roots of what a label comes from in other labels, which later merges start from, as long as it is there
+def _keep_bases(txn: WriteTxn, contents: Sequence[Digest]) -> None:
+    """Make roots of what a content comes from in other labels, which later merges start from, as long as it is there
     (one that was collected is no obstacle: such a merge has two sides only)."""
-    for owner, content in zip(lineage.uids, lineage.contents, strict=True):
-        if owner != uid and txn.info(Kind.PAGE, content) is not None:
+    for content in contents:
+        if txn.info(Kind.PAGE, content) is not None:
             txn.require(content)
 
 

@@ -9,7 +9,7 @@ never makes a root of something that a collector has already condemned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from jvs.castore.backend import Kind, ReadTxn
@@ -22,7 +22,7 @@ from jvs.labels.moves import DETACHED_TTL_MS
 from jvs.labels.names import is_autosave_name
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
-from jvs.labels.records import detached_at, tag_row
+from jvs.labels.records import detached_at, detached_parents, tag_row
 from jvs.labels.retention import Keeper, Policies
 from jvs.labels.tables import (
     ALL_TABLES,
@@ -83,7 +83,7 @@ class Root(NamedTuple):
 
 def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Root]:
     """Every root, one by one; a snapshot comes as often as there are reasons for it. Memory does not depend on how
-    many there are.
+    many there are (but for the uids of deleted labels that are leaving).
 
     now_ms      what is leaving depends on (see `gc_time`)
     every_base  also merge bases that the object index does not hold. Such a base was collected before it became one,
@@ -94,19 +94,27 @@ def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Ro
     for table in ALL_TABLES:
         txn.check_table(table)
     policies, bases = stored_policies(txn), Bases(txn)
-    for key, raw in txn.scan(LABELS):
-        head = unpack_head(raw)
-        yield from _of_label(txn, key.decode("utf-8"), head, policies, now_ms)
-        yield from _bases(txn, bases, key.decode("utf-8"), head, every_base)
+    due: set[bytes] = set()
     for key, raw in txn.scan(DELETED):
-        yield from _of_deleted(txn, key[: key.index(0)].decode("utf-8"), unpack_head(raw), policies, now_ms)
+        name, head = key[: key.index(0)].decode("utf-8"), unpack_head(raw)
+        if deletion_due(policies, name, head, now_ms):
+            due.add(head.uid)
+        yield from _of_deleted(txn, name, head, policies, now_ms)
+    for key, raw in txn.scan(LABELS):
+        name, head = key.decode("utf-8"), unpack_head(raw)
+        yield from _of_label(txn, name, head, policies, now_ms)
+        for base in _present(txn, bases.of(head), every_base):
+            yield Root(base, BASE, name, "", head.upstream in due)  # nobody merges with what is forgotten
     for uid, raw in txn.scan(FORGOTTEN):
         yield from _of_forgotten(txn, uid, Ending(*unpack_row(raw, len(Ending._fields))))
     yield from _tagged(txn)
     for pin in list_pins(txn):
         yield Root(pin.ca_id, PIN, None, pin.id.hex(), not pin.protects(now_ms))
     for ca_id, raw in txn.scan(DETACHED):
-        yield Root(ca_id, DETACHED_RECORD, leaving=detached_expired(raw, now_ms))
+        leaving = detached_expired(raw, now_ms)
+        yield Root(ca_id, DETACHED_RECORD, leaving=leaving)
+        for base in _present(txn, detached_parents(raw), every_base):
+            yield Root(base, BASE, leaving=leaving)
 
 
 def store_clock(txn: ReadTxn) -> int | None:
@@ -256,10 +264,10 @@ def _tagged(txn: ReadTxn) -> Iterator[Root]:
                 yield Root(to, TAG, None, tag)
 
 
-def _bases(txn: ReadTxn, bases: Bases, name: str, head: Head, every_base: bool) -> Iterator[Root]:
-    """What a merge of the label with its upstream would start from: the content of their newest common ancestors."""
-    for base in bases.of(head):
-        skeleton = skeleton_of(txn, base)
+def _present(txn: ReadTxn, entry_ids: Iterable[Digest], every_base: bool) -> Iterator[Digest]:
+    """The contents of these entries, from which a merge would start, that the object index holds."""
+    for entry_id in entry_ids:
+        skeleton = skeleton_of(txn, entry_id)
         to = None if skeleton is None else skeleton.to
         if to is not None and (every_base or txn.info(Kind.PAGE, to) is not None):
-            yield Root(to, BASE, name)
+            yield to
