@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.conftest import Jvs
+from tests.blackbox.session import Session
 
 
-def refused(jvs: Jvs, *words: str | bytes | Path, status: int, code: str, says: str, step: str) -> None:
+def refused(jvs: Jvs | Session, *words: str | Path, status: int, code: str, says: str, step: str) -> None:
     """Assert that a command is refused, in words and as JSON; `says` and `step` are in the error and the next step."""
     people = jvs(*words)
     assert people.status == status, people
