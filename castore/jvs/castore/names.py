@@ -26,6 +26,15 @@ def is_control_name(name: bytes) -> bool:
     return name.decode("utf-8", "surrogateescape").casefold() == ".jvs"
 
 
+CONFLICTS_FILE = b".jvs-conflicts.json"
+"""What a merge that is to be settled by hand leaves in its directory."""
+
+
+def is_left_alone(name: bytes) -> bool:
+    """Whether neither a push nor a pull ever touches what has this name in a directory."""
+    return is_control_name(name) or name == CONFLICTS_FILE
+
+
 def is_valid_name(name: bytes) -> bool:
     """Whether `name` may be an entry of a manifest."""
     # every name of every page read comes by here: the usual case is decided without a further call, and asking bytes

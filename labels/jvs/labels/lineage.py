@@ -8,6 +8,7 @@ and a walk from the deepest entries down sees every descendant of an entry befor
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
@@ -20,7 +21,13 @@ _BOTH = _LEFT | _RIGHT
 
 
 def merge_bases(txn: ReadTxn, left: Digest, right: Digest) -> list[Digest]:
-    """The best common ancestors of two entries: those that are no ancestor of another common ancestor.
+    """`common_bases` of two entries."""
+    return common_bases(txn, (left,), (right,))
+
+
+def common_bases(txn: ReadTxn, left: Sequence[Digest], right: Sequence[Digest]) -> list[Digest]:
+    """The best common ancestors of two contents, each made from some entries: those that are no ancestor of another
+    common ancestor.
 
     An entry is an ancestor of itself. Several are returned after a criss-cross merge, none when the contents share no
     history; ordered deepest first, then by id, whatever the order of the arguments. Reads the entries made since the
@@ -29,8 +36,9 @@ def merge_bases(txn: ReadTxn, left: Digest, right: Digest) -> list[Digest]:
     Raises CollectedError when the way leads through an entry that is no longer kept, UnknownError for the arguments.
     """
     walk = _Walk(txn)
-    walk.mark(left, _LEFT)
-    walk.mark(right, _RIGHT)
+    for side, entry_ids in ((_LEFT, left), (_RIGHT, right)):
+        for entry_id in entry_ids:
+            walk.mark(entry_id, side)
     bases: list[Digest] = []
     while walk.undecided():
         entry_id, flags, parents = walk.deepest()

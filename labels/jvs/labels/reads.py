@@ -8,6 +8,7 @@ from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.errors import IndexDamagedError, UnknownError
 from jvs.labels.model import (
+    UID_SIZE,
     Entry,
     LabelInfo,
     decode_entry,
@@ -22,6 +23,7 @@ from jvs.labels.tables import (
     DELETED,
     LABELS,
     NAMES,
+    SNAPSHOTS,
     TAGGED,
     TAGS,
     Head,
@@ -165,6 +167,16 @@ def existing_entry(txn: ReadTxn, entry_id: Digest) -> Entry:
     if entry is None:
         raise UnknownError(f"no reflog entry has the id {entry_id.hex()}", id=entry_id.hex())
     return entry
+
+
+def newest_with(txn: ReadTxn, ca_id: Digest) -> Entry | None:
+    """The newest entry, of any label, that has this content: by time, then by id."""
+    found = [
+        entry
+        for key, generation in txn.scan(SNAPSHOTS, ca_id, ca_id + b"\xff" * (UID_SIZE + 1))
+        if (entry := entry_at(txn, key[len(ca_id) :], int.from_bytes(generation, "big"))) is not None
+    ]
+    return max(found, key=lambda entry: (entry.at_ms, entry.id), default=None)
 
 
 def unknown_label(txn: ReadTxn, name: str) -> UnknownError:

@@ -44,6 +44,8 @@ class PushOptions(NamedTuple):
     always: bool = False
     rehash: bool = False
     skip_unreadable: bool = False
+    merged: tuple[Digest, ...] | None = None
+    """Entries, beside the label's head, that the directory's content was merged from; None: the move is no merge."""
 
     def check(self) -> None:
         """Raise UsageError for what cannot be meant together, and for a malformed label name."""
@@ -185,12 +187,15 @@ def move(
         repo.labels.record_detached_in(txn, ca_id, parents)
         return Outcome("detached")
     head = repo.labels.get_in(txn, options.label)
+    came_from = repo.labels.kept_in(txn, parents) if head is None or options.force else (head.entry_id,)
+    if options.merged is not None:
+        came_from = tuple(dict.fromkeys((*came_from, *repo.labels.kept_in(txn, options.merged))))
     request = MoveRequest(
         options.label,
         ca_id,
         ANYTHING if options.force else expect,
-        "force" if options.force else "push",
-        repo.labels.kept_in(txn, parents) if head is None or options.force else (head.entry_id,),
+        "merge" if options.merged is not None else "force" if options.force else "push",
+        came_from,
         options.message,
         options.tags,
     )

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jvs.workspace.gc_results import Exclusive, GcPlan, GcRun
+    from jvs.workspace.merging.merge import MergeOptions
+    from jvs.workspace.merging.recorded import Recorded
+    from jvs.workspace.merging.resolve import ResolveOptions, ResolveResult
+    from jvs.workspace.merging.results import MergeResult
     from jvs.workspace.pins import PinInfo
     from jvs.workspace.progress import Progress
     from jvs.workspace.results import (
@@ -282,6 +286,36 @@ class Repo:
         from jvs.workspace import edits
 
         return edits.remove(self, location, message, expected)
+
+    # -- merging ---------------------------------------------------------------------------------------------------
+
+    def merge(self, ours: str, theirs: str, options: MergeOptions | None = None) -> MergeResult:
+        """Merge two revisions, and move a label when `options.into` names one; see `merging.merge`."""
+        from jvs.workspace.merging import merge
+
+        return merge.merge(self, ours, theirs, options or merge.MergeOptions())
+
+    def push_with_merge(self, label: str, snapshot: str, base: str | None = None, retries: int = 10) -> MergeResult:
+        """Move a label to a snapshot made from an earlier head of it, merging with what moved it meanwhile; see
+        `merging.merge`."""
+        from jvs.workspace.merging import merge
+
+        return merge.push_with_merge(self, label, snapshot, base, retries)
+
+    def resolve_merge(
+        self, directory: str, options: ResolveOptions | None = None, *, progress: Progress | None = None
+    ) -> ResolveResult:
+        """Push a directory in which a conflicted merge was settled by hand; see `merging.resolve`."""
+        from jvs.workspace.merging import resolve
+
+        return resolve.resolve(self, directory, options or resolve.ResolveOptions(), progress)
+
+    @property
+    def recorded(self) -> Recorded:
+        """The recorded resolutions of conflicts; see `merging.recorded`."""
+        from jvs.workspace.merging.recorded import Recorded
+
+        return Recorded(self.store.path)
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 

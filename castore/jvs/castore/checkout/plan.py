@@ -25,7 +25,7 @@ from jvs.castore.ingest.ignore import Rules
 from jvs.castore.ingest.statindex import Record, Slot, StatIndex, pack_rows, unpack_rows
 from jvs.castore.ingest.walk import Listing, Row, list_directory, row_of
 from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Directory, Entry, File, Symlink
-from jvs.castore.names import is_control_name, split_path
+from jvs.castore.names import is_left_alone, split_path
 from jvs.castore.objects import ObjectStore
 
 SHOWN = 20
@@ -193,7 +193,7 @@ class Planner:
     # -- directories -----------------------------------------------------------------------------------------------
 
     def _visible(self, rows: list[Row]) -> list[Row]:
-        return [row for row in rows if not is_control_name(os.fsencode(row[0]))]
+        return [row for row in rows if not is_left_alone(os.fsencode(row[0]))]
 
     def _directory(self, frame: _Frame) -> None:
         try:
@@ -346,7 +346,7 @@ class Planner:
     def _present(self, frame: _Frame, name: bytes, row: Row, side: _Side, *, same: bool, slot: Slot | None) -> None:
         """A name that is on disk. same: the stat index says it is as in the base."""
         path = disk.join(frame.path, name)
-        if is_control_name(name):
+        if is_left_alone(name):
             self._keep(frame.path)
             return
         if self._leftover is not None and name.startswith(self._leftover):

@@ -19,7 +19,7 @@ from jvs.castore.ingest.state import CONTROL, LEFTOVER, SILENT, Done, Frame, Run
 from jvs.castore.ingest.statindex import OWN_RULES, Slot, pack_rows, unpack_rows
 from jvs.castore.ingest.walk import RACY_NS, Row, trusted_row
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK, Directory, Entry, File, Symlink, Tree
-from jvs.castore.names import MAX_NAME, is_control_name
+from jvs.castore.names import MAX_NAME, is_left_alone
 from jvs.castore.treesink import DirectoryWriter
 
 EDITS: Final = 1024
@@ -67,7 +67,7 @@ def classify(run: Run, frame: Frame) -> None:
     token = run.leftovers_token
     for row in frame.rows:
         name = row[0]
-        if name[0] == "." and is_control_name(os.fsencode(name)):
+        if name[0] == "." and is_left_alone(os.fsencode(name)):
             run.note(frame, name, CONTROL)
             continue
         if token is not None and token in name:

@@ -1,0 +1,168 @@
+"""Recorded resolutions: how somebody settled a conflict, used again when the same conflict comes back (git's rerere).
+
+A conflict of lines is known by its regions, whichever side is ours; what was around them may have changed meanwhile.
+Recorded are the text with markers and the text somebody made of it; a later conflict with the same regions is settled
+by merging the change between the two into its own text, and only if that is clean and leaves no marker.
+
+One folder per resolution in `STORE/recorded`; removing it forgets.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NamedTuple
+
+from jvs.castore.digest import keyed
+from jvs.castore.local.descriptors import sync_data, sync_directory
+from jvs.castore.local.failures import os_error
+from jvs.castore.names import json_fields
+from jvs.errors import UnknownError
+from jvs.merge.content import Contents, Merged, Names, Options
+from jvs.merge.drivers.giveup import GiveUp
+from jvs.merge.drivers.text import TextDriver
+from jvs.merge.lines import merge_lines
+from jvs.workspace.results import Json, iso_time
+
+FOLDER = "recorded"
+MAX_SIZE = 4 << 20
+"""Largest text, in bytes, that is recorded."""
+MAX_KEPT = 10_000
+"""Resolutions kept; beyond, the oldest are forgotten."""
+
+_identity = keyed("jvs 2026-11 recorded conflict v1")
+_NAMES = Names(b"ours", b"base", b"theirs")
+_ID_DIGITS = 32
+
+
+class Resolution(NamedTuple):
+    """A recorded resolution. path: of the file it was recorded for; before, after: the texts."""
+
+    id: str
+    path: bytes
+    at_ms: int
+    before: bytes
+    after: bytes
+
+    def as_json(self) -> Json:
+        """{id, path, at}."""
+        return {"id": self.id, **json_fields(self.path), "at": iso_time(self.at_ms)}
+
+
+class Recorded:
+    """The resolutions of a store, as a `jvs.merge.model.Recorded`; `applied` notes what it was asked and had."""
+
+    def __init__(self, store: str) -> None:
+        self._folder = os.path.join(store, FOLDER)
+        self.applied: list[tuple[bytes, str]] = []
+
+    def __call__(self, path: bytes, contents: Contents) -> bytes | None:
+        """What somebody made of this conflict before, or None."""
+        if not os.path.isdir(self._folder):
+            return None
+        for sides in (contents, Contents(contents.base, contents.theirs, contents.ours)):
+            merged = _conflict(path, sides)
+            if merged is None:
+                return None
+            found = self._load(conflict_id(merged))
+            if found is None:
+                return None
+            settled = merge_lines(Contents(found.before, merged.data, found.after), Options())
+            if not settled.conflicts and not has_markers(settled.data, merged.marker_size):
+                self.applied.append((path, found.id))
+                return settled.data
+        return None
+
+    def record(self, path: bytes, contents: Contents, resolved: bytes, at_ms: int) -> str | None:
+        """Remember what somebody made of a conflict; its id, or None when it is none of lines, or too large."""
+        merged = _conflict(path, contents)
+        if merged is None or max(len(merged.data), len(resolved)) > MAX_SIZE:
+            return None
+        name = conflict_id(merged)
+        try:
+            self._write(Resolution(name, path, at_ms, merged.data, resolved))
+        except OSError as exc:
+            raise os_error(exc, "recording a resolution") from exc
+        return name
+
+    def list(self) -> list[Resolution]:
+        """Every resolution, the newest first."""
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        found = [one for name in names if (one := self._load(name)) is not None]
+        return sorted(found, key=lambda one: (-one.at_ms, one.id))
+
+    def get(self, prefix: str) -> Resolution:
+        """The resolution whose id begins so. Raises UnknownError."""
+        matches = [one for one in self.list() if prefix and one.id.startswith(prefix)]
+        if len(matches) != 1:
+            what = "no recorded resolution has" if not matches else f"{len(matches)} recorded resolutions have"
+            raise UnknownError(f"{what} an id that begins with {prefix}", next="jvs fs recorded")
+        return matches[0]
+
+    def forget(self, name: str) -> None:
+        """Forget a resolution of that (whole) id."""
+        shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)
+
+    def _load(self, name: str) -> Resolution | None:
+        if len(name) != _ID_DIGITS or name.strip("0123456789abcdef"):
+            return None
+        folder = os.path.join(self._folder, name)
+        try:
+            before, after, path = (_read(os.path.join(folder, part)) for part in ("before", "after", "path"))
+            at_ms = os.stat(os.path.join(folder, "after")).st_mtime_ns // 1_000_000
+        except OSError:
+            return None
+        return Resolution(name, path, at_ms, before, after)
+
+    def _write(self, one: Resolution) -> None:
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        fresh = os.path.join(self._folder, f".{one.id}.{os.urandom(4).hex()}")
+        os.mkdir(fresh)
+        for part, data in (("before", one.before), ("after", one.after), ("path", one.path)):
+            with open(os.path.join(fresh, part), "wb", buffering=0) as file:
+                file.write(data)
+                sync_data(file.fileno())
+        os.utime(os.path.join(fresh, "after"), ns=(one.at_ms * 1_000_000,) * 2)
+        sync_directory(fresh)
+        self.forget(one.id)
+        os.rename(fresh, os.path.join(self._folder, one.id))
+        sync_directory(self._folder)
+        kept = self.list()
+        for old in kept[MAX_KEPT:]:
+            self.forget(old.id)
+
+
+def conflict_id(merged: Merged) -> str:
+    """What a conflict is known by: its regions, each without regard to which side is ours."""
+    regions = [b"".join(_framed(side) for side in sorted((one.ours, one.theirs))) for one in merged.conflicts]
+    return _identity(b"".join(map(_framed, regions))).hex()[:_ID_DIGITS]
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(8, "big") + data
+
+
+def _conflict(path: bytes, contents: Contents) -> Merged | None:
+    """The conflict of lines between these contents, under names that are always the same."""
+    driver = TextDriver()
+    if max(len(side) for side in contents if side is not None) > MAX_SIZE or not driver.suits(path, contents):
+        return None
+    try:
+        merged = driver.merge(path, contents, Options(names=_NAMES))
+    except GiveUp:
+        return None
+    return merged if merged is not None and merged.conflicts and merged.markers else None
+
+
+def has_markers(data: bytes, size: int) -> bool:
+    """Whether some line is a conflict marker of that size: `<<<<<<<` or `>>>>>>>` and a name."""
+    marks = (b"<" * size, b">" * size)
+    return any(line.startswith(marks) and line[size : size + 1] in (b" ", b"", b"\r") for line in data.split(b"\n"))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(MAX_SIZE + 1)

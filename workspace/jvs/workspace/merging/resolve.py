@@ -1,0 +1,147 @@
+"""`fs resolve DIR`: what somebody made of a conflicted merge becomes the merge, with both sides as its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from jvs.castore.digest import Digest
+from jvs.castore.manifest import FILE
+from jvs.castore.names import display, json_fields
+from jvs.errors import JvsError, LabelMovedError, StateError, UsageError
+from jvs.labels.names import check_label_name
+from jvs.labels.store import wall_clock
+from jvs.merge.content import Contents
+from jvs.merge.model import Limits, Path
+from jvs.workspace.merging import worksite
+from jvs.workspace.merging.recorded import Recorded
+from jvs.workspace.merging.results import Applied
+from jvs.workspace.merging.worksite import Clash, Merging
+from jvs.workspace.push import PushOptions, push_directory
+from jvs.workspace.results import Json, PushResult
+
+if TYPE_CHECKING:
+    from jvs.workspace.progress import Progress
+    from jvs.workspace.repo import Repo
+
+SHOWN_PATHS = 20
+
+
+class ResolveResult(NamedTuple):
+    """`fs resolve`: the push that ended the merge, the paths that `--take` wrote or removed, what was recorded."""
+
+    push: PushResult
+    taken: tuple[bytes, ...]
+    recorded: tuple[Applied, ...]
+
+    @property
+    def error(self) -> JvsError | None:
+        """Set when the label had moved meanwhile."""
+        return self.push.error
+
+    def as_json(self) -> Json:
+        """The fields of the push, and {taken, recorded}."""
+        return {
+            **self.push.as_json(),
+            "taken": [json_fields(path) for path in self.taken],
+            "recorded": [one.as_json() for one in self.recorded],
+        }
+
+
+class ResolveOptions(NamedTuple):
+    """What `fs resolve` was asked to do; see the options of the command of the same names."""
+
+    side: str | None = None
+    paths: Sequence[str] = ()
+    label: str | None = None
+    force: bool = False
+    message: str = ""
+    record: bool = True
+
+
+def resolve(repo: Repo, directory: str, options: ResolveOptions, progress: Progress | None = None) -> ResolveResult:
+    """Take sides where that was asked, then push the directory as the merge and forget that it stood in one.
+
+    Raises StateError: no-merge; merge-conflict while files hold markers (unless forced). UsageError without a label.
+    """
+    merging = worksite.load(directory)
+    label = options.label if options.label is not None else merging.into
+    if label is None:
+        raise UsageError("the merge names no label to move", next=f"jvs fs resolve {directory} --label LABEL")
+    check_label_name(label)
+    taken: list[Path] = []
+    if options.side is not None:
+        taken = worksite.take(repo, directory, merging, options.side, options.paths)
+    left = worksite.with_markers(directory, merging, Limits().content)
+    if left and not options.force:
+        raise _still_marked(directory, left)
+    result = _push(repo, directory, merging, label, options, progress)
+    recorded: list[Applied] = []
+    if result.error is None:
+        if options.record and not left:
+            recorded = list(_record(repo, merging, result.ca_id))
+        worksite.finish(directory)
+    return ResolveResult(result, tuple(b"/".join(path) for path in taken), tuple(recorded))
+
+
+def _still_marked(directory: str, left: list[bytes]) -> StateError:
+    shown = ", ".join(display(path) for path in left[:SHOWN_PATHS])
+    more = f" and {len(left) - SHOWN_PATHS:,} more" if len(left) > SHOWN_PATHS else ""
+    return StateError(
+        f"conflict markers are left in {shown}{more}",
+        code="merge-conflict",
+        next=f"edit them, then: jvs fs resolve {directory} (or --take ours|theirs PATH, or --force)",
+        paths=[json_fields(path) | {"reason": "holds conflict markers"} for path in left],
+    )
+
+
+def _push(
+    repo: Repo, directory: str, merging: Merging, label: str, options: ResolveOptions, progress: Progress | None
+) -> PushResult:
+    head = repo.labels.get(label)
+    if head is not None and head.ca_id != merging.ours:
+        raise LabelMovedError(
+            f"{label} moved since: it stands at {head.ca_id.hex()[:12]}, the merge was made with "
+            f"{merging.ours.hex()[:12]}",
+            next=f"jvs fs push {directory} --detach, then merge its id: jvs fs merge {label} ID --into {label}",
+            label=label,
+            current=head.ca_id.hex(),
+            current_generation=head.generation,
+        )
+    expected = "0" if head is None else str(head.generation)
+    message = options.message or f"merge into {label}, settled by hand"
+    pushed = PushOptions(label, expected, message=message, always=True, merged=merging.entries)
+    return push_directory(repo, directory, pushed, progress)
+
+
+def _record(repo: Repo, merging: Merging, result: Digest) -> list[Applied]:
+    """Record how each conflict of lines was settled."""
+    kept = Recorded(repo.store.path)
+    out: list[Applied] = []
+    for clash in merging.clashes:
+        contents = _contents(repo, merging, clash)
+        resolved = _bytes(repo, result, clash.path)
+        if contents is None or resolved is None:
+            continue
+        name = kept.record(b"/".join(clash.path), contents, resolved, wall_clock())
+        if name is not None:
+            out.append(Applied(b"/".join(clash.path), name))
+    return out
+
+
+def _contents(repo: Repo, merging: Merging, clash: Clash) -> Contents | None:
+    ours, theirs = (_bytes(repo, *side) for side in ((merging.ours, clash.ours), (merging.theirs, clash.theirs)))
+    if ours is None or theirs is None or not clash.marker_size:
+        return None
+    base = None if merging.base is None else _bytes(repo, merging.base, clash.base)
+    return Contents(base, ours, theirs)
+
+
+def _bytes(repo: Repo, snapshot: Digest, path: Path | None) -> bytes | None:
+    """The content of a file, None when there is none or it is too large to be merged by lines."""
+    if path is None or not path or not repo.has_snapshot(snapshot):
+        return None
+    found = repo.objects.find(snapshot, path)
+    if found is None or found.entry[1] != FILE or found.entry[3] > Limits().content:
+        return None
+    return b"".join(repo.objects.read(found.page, found.entry))

@@ -1,0 +1,320 @@
+"""A conflicted merge in a directory: laid out by `fs merge --out`, settled by hand, ended by `fs resolve`.
+
+What the directory needs to know of its merge stands in `.jvs-conflicts.json` at its root. That file is the user's to
+edit or lose, and so is read as untrusted: it names revisions and paths, and never more than what the store holds for
+these is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jvs.castore.checkout import disk
+from jvs.castore.digest import DIGEST_SIZE, Digest
+from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
+from jvs.castore.names import CONFLICTS_FILE, display, json_fields, split_path
+from jvs.errors import StateError, UsageError
+from jvs.merge.model import Conflict, Path, Side
+from jvs.workspace.merging.operands import Operand
+from jvs.workspace.merging.recorded import has_markers
+from jvs.workspace.results import Json
+
+if TYPE_CHECKING:
+    from jvs.workspace.merging.merge import MergeOptions, Prepared
+    from jvs.workspace.repo import Repo
+
+VERSION = 1
+MAX_SIZE = 64 << 20
+"""Largest `.jvs-conflicts.json` that is read."""
+
+
+class Clash(NamedTuple):
+    """A conflict as the directory remembers it. base, ours, theirs: the path each side has it at, None: nowhere.
+    placed: paths of the directory to look at; marker_size: length of the markers in them, 0 without any."""
+
+    path: Path
+    kind: str
+    base: Path | None
+    ours: Path | None
+    theirs: Path | None
+    placed: tuple[Path, ...]
+    marker_size: int
+
+    def at(self, path: Path) -> bool:
+        """Whether somebody who names `path` means this conflict."""
+        return path == self.path or path in self.placed
+
+
+class Merging(NamedTuple):
+    """The merge a directory stands in. base, ours, theirs: snapshots; entries: what the result comes from beside the
+    label's head; into: the label it was meant for."""
+
+    base: Digest | None
+    ours: Digest
+    theirs: Digest
+    entries: tuple[Digest, ...]
+    into: str | None
+    clashes: tuple[Clash, ...]
+
+
+def lay_out(repo: Repo, prepared: Prepared, options: MergeOptions) -> None:
+    """Write the merged tree, with markers where sides clash, into the directory `options.out`, and what `fs resolve`
+    needs. Raises as a pull does: the directory is empty, new, or has nothing unsaved."""
+    from jvs.workspace.pull import PullOptions, pull
+
+    assert prepared.tree is not None
+    assert options.out is not None
+    pull(repo, prepared.tree.tree.digest.hex(), options.out, PullOptions(), progress=None)
+    into = options.into if options.into is not None else prepared.ours.label
+    data = json.dumps(_as_json(prepared, into), indent=2).encode()
+    root = disk.open_root(options.out)
+    try:
+        _write(CONFLICTS_FILE, root, (data,), 0o644)
+    finally:
+        os.close(root)
+
+
+def _as_json(prepared: Prepared, into: str | None) -> Json:
+    assert prepared.tree is not None
+
+    def side(operand: Operand) -> Json:
+        entries = [entry.hex() for entry in operand.sources]
+        return {"revision": operand.text, "ca_id": operand.ca_id.hex(), "entries": entries}
+
+    return {
+        "version": VERSION,
+        "ours": side(prepared.ours),
+        "theirs": side(prepared.theirs),
+        "base": None if prepared.base is None else prepared.base.hex(),
+        "merged": prepared.tree.tree.digest.hex(),
+        "into": into,
+        "conflicts": [_conflict_json(conflict) for conflict in prepared.tree.conflicts],
+    }
+
+
+def _conflict_json(conflict: Conflict) -> Json:
+    merged = conflict.merged
+    return {
+        **json_fields(b"/".join(conflict.path)),
+        "kind": conflict.kind,
+        "base": _side_json(conflict.base),
+        "ours": _side_json(conflict.ours),
+        "theirs": _side_json(conflict.theirs),
+        "placed": [json_fields(b"/".join(path)) for path in conflict.placed],
+        "marker_size": merged.marker_size if merged is not None and merged.markers else 0,
+    }
+
+
+def _side_json(side: Side | None) -> Json | None:
+    if side is None:
+        return None
+    digest = side.entry[4].hex() if side.entry[1] == FILE else None
+    return {**json_fields(b"/".join(side.path)), "digest": digest}
+
+
+def load(directory: str) -> Merging:
+    """The merge a directory stands in. Raises StateError (no-merge) when it stands in none, UsageError when its
+    `.jvs-conflicts.json` says nothing that makes sense."""
+    try:
+        root = disk.open_root(directory)
+    except NotADirectoryError as exc:
+        raise UsageError(f"{directory} is not a directory", code="not-a-directory") from exc
+    except OSError as exc:
+        raise disk.disk_error(exc, f"opening {directory}") from exc
+    try:
+        raw = read_file(CONFLICTS_FILE, root, MAX_SIZE)
+    finally:
+        os.close(root)
+    if raw is None:
+        raise StateError(f"{directory} stands in no merge", code="no-merge")
+    try:
+        return _merging(json.loads(raw))
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        name = CONFLICTS_FILE.decode()
+        raise UsageError(f"{name} in {directory} is not what fs merge wrote: {exc}", next="merge again") from exc
+
+
+def _merging(raw: Any) -> Merging:
+    if raw["version"] != VERSION:
+        raise ValueError(f"version {raw['version']!r} is not known")
+    entries = [_digest(entry) for entry in raw["theirs"]["entries"]]
+    return Merging(
+        None if raw["base"] is None else _digest(raw["base"]),
+        _digest(raw["ours"]["ca_id"]),
+        _digest(raw["theirs"]["ca_id"]),
+        tuple(entries),
+        None if raw["into"] is None else str(raw["into"]),
+        tuple(_clash(one) for one in raw["conflicts"]),
+    )
+
+
+def _clash(raw: Mapping[str, Any]) -> Clash:
+    size = raw["marker_size"]
+    if type(size) is not int or not 0 <= size <= 1 << 20:
+        raise ValueError("a marker size is no number")
+    sides = [None if raw[name] is None else _path(raw[name]) for name in ("base", "ours", "theirs")]
+    placed = tuple(_path(one) for one in raw["placed"])
+    return Clash(_path(raw), str(raw["kind"]), sides[0], sides[1], sides[2], placed, size)
+
+
+def _path(raw: Mapping[str, Any]) -> Path:
+    import base64
+
+    if "path_b64" in raw:
+        return split_path(base64.b64decode(raw["path_b64"], validate=True))
+    return split_path(str(raw["path"]))
+
+
+def _digest(text: Any) -> Digest:
+    digest = bytes.fromhex(text)
+    if len(digest) != DIGEST_SIZE:
+        raise ValueError(f"{text} is no id")
+    return digest
+
+
+# -- taking sides
+
+
+def take(repo: Repo, directory: str, merging: Merging, side: str, paths: Sequence[str]) -> list[Path]:
+    """Let conflicts be what one side has (`ours` or `theirs`); the paths that were written or removed.
+
+    paths: of conflicts, inside the directory. Raises UsageError for a path that is in no conflict, and where a side
+    has a directory.
+    """
+    snapshot = merging.ours if side == "ours" else merging.theirs
+    touched: list[Path] = []
+    root = disk.open_root(directory)
+    try:
+        with disk.Directories(root) as directories:
+            for text in paths:
+                for clash in _named(merging, text):
+                    wanted = clash.ours if side == "ours" else clash.theirs
+                    touched += _take(repo, directories, clash, snapshot, wanted)
+    except OSError as exc:
+        raise disk.disk_error(exc, f"writing into {directory}") from exc
+    finally:
+        os.close(root)
+    return touched
+
+
+def _named(merging: Merging, text: str) -> list[Clash]:
+    path = split_path(text)
+    found = [clash for clash in merging.clashes if clash.at(path)]
+    if not found:
+        raise UsageError(
+            f"{display(b'/'.join(path))} is in no conflict of this merge",
+            code="bad-path",
+            next="jvs fs resolve DIR (it lists them)",
+        )
+    return found
+
+
+def _take(
+    repo: Repo, directories: disk.Directories, clash: Clash, snapshot: Digest, wanted: Path | None
+) -> list[Path]:
+    located = None if wanted is None else repo.objects.resolve(snapshot, wanted)
+    if located is not None and located.entry[1] == DIRECTORY:
+        raise UsageError(f"{display(b'/'.join(clash.path))}: that side has a directory here; move the files yourself")
+    gone = [path for path in dict.fromkeys((*clash.placed, clash.path)) if path != wanted]
+    for path in gone:
+        _remove(directories, path)
+    if located is None or wanted is None:
+        return gone
+    parent = _make_parents(directories, wanted[:-1])
+    entry = located.entry
+    if entry[1] == FILE:
+        _write(wanted[-1], parent, repo.objects.read(located.page, entry), entry[2] & 0o777)
+    elif entry[1] == SYMLINK:
+        temp = disk.TemporaryNames(os.urandom(4).hex()).new()
+        os.symlink(entry[2], temp, dir_fd=parent)
+        os.rename(temp, wanted[-1], src_dir_fd=parent, dst_dir_fd=parent)
+    return [*gone, wanted]
+
+
+def _make_parents(directories: disk.Directories, path: Path) -> int:
+    """A descriptor of the directory, made where it is missing."""
+    for depth in range(1, len(path) + 1):
+        parent = directories.fd(b"/".join(path[: depth - 1]))
+        if not disk.exists(path[depth - 1], parent):
+            os.mkdir(path[depth - 1], 0o777, dir_fd=parent)
+    return directories.fd(b"/".join(path))
+
+
+def _remove(directories: disk.Directories, path: Path) -> None:
+    """Remove a file or symlink, if it is there."""
+    try:
+        parent = directories.fd(b"/".join(path[:-1]))
+        os.unlink(path[-1], dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError as exc:
+        raise UsageError(f"{display(b'/'.join(path))} is a directory; remove it yourself") from exc
+
+
+def _write(name: bytes, parent: int, pieces: Iterable[bytes], mode: int) -> None:
+    """Write a file under a temporary name, then put it in its place, whatever file is there."""
+    temp = disk.TemporaryNames(os.urandom(4).hex()).new()
+    fd = disk.open_new(temp, parent, 0o600)
+    try:
+        for piece in pieces:
+            disk.write_all(fd, piece)
+        disk.settle_mode(fd, os.fstat(fd), mode)
+        os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temp, dir_fd=parent)
+        raise
+    finally:
+        os.close(fd)
+
+
+# -- looking
+
+
+def with_markers(directory: str, merging: Merging, limit: int) -> list[bytes]:
+    """The files of conflicts that still hold conflict markers. limit: larger ones are not looked into, in bytes."""
+    found: list[bytes] = []
+    root = disk.open_root(directory)
+    try:
+        with disk.Directories(root) as directories:
+            for clash in merging.clashes:
+                for path in clash.placed if clash.marker_size else ():
+                    try:
+                        data = read_file(path[-1], directories.fd(b"/".join(path[:-1])), limit)
+                    except OSError:
+                        continue  # what is not there, or no file any more, holds no markers
+                    if data is not None and has_markers(data, clash.marker_size):
+                        found.append(b"/".join(path))
+    finally:
+        os.close(root)
+    return list(dict.fromkeys(found))
+
+
+def finish(directory: str) -> None:
+    """The merge is over: forget it."""
+    root = disk.open_root(directory)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(CONFLICTS_FILE, dir_fd=root)
+    finally:
+        os.close(root)
+
+
+def read_file(name: bytes, parent: int, limit: int) -> bytes | None:
+    """The content of a regular file; None when there is none. Raises UsageError for one larger than `limit` bytes."""
+    try:
+        fd = disk.open_old(name, parent)
+    except FileNotFoundError:
+        return None
+    try:
+        if os.fstat(fd).st_size > limit:
+            raise UsageError(f"{display(name)} is larger than {limit:,} bytes")
+        pieces = []
+        while piece := os.read(fd, 1 << 20):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
