@@ -1,10 +1,9 @@
 """Which removed file became which added one, on one side of a merge (DESIGN 8).
 
 Candidates are only the paths a side added or removed, found from the pruned difference to the base. In order, as git
-does it: the same digest (a source with the same last name first, then one that the other side changed or removed); then
-files of the same last name, when it is unique on both ends and they are at least 75 % similar; then the most similar
-pairs, at least 50 %. Only a file that the other side changed or removed needs its new place known, so inexact renames
-are looked for from those alone.
+does it: the same digest (a source with the same last name first); then files of the same last name, when it is unique
+on both ends and they are at least 75 % similar; then the most similar pairs, at least 50 %. Only a file that the other
+side changed or removed needs its new place known, so inexact renames are looked for from those alone.
 
 Similarity is the share of bytes in lines (pieces of at most 64 bytes) that both have, of the larger file's size; of
 files larger than `Limits.rename_file`, in chunks that both have.
@@ -100,7 +99,7 @@ class _Search:
         self._notes = notes
         self._sources: dict[Path, File | Symlink] = {}
         self._targets: dict[Path, File | Symlink] = {}
-        for path in sorted(mine, key=b"/".join):
+        for path in sorted(mine, key=self._order):
             before, after = mine[path]
             if before is not None and before[1] != DIRECTORY and not is_content(after) and _has_content(before):
                 self._sources[path] = before
@@ -110,6 +109,17 @@ class _Search:
         self._pairs: list[Pair] = []
         self._prints: dict[tuple[int, Path], Fingerprint] = {}
         self._read = 0
+
+    def _order(self, path: Path) -> tuple[bool, bytes]:
+        """Which of several equally good candidates comes first: one in directories that both sides changed, then by
+        path (git takes them as it comes upon them, which is nearly this)."""
+        one_sided = False
+        for depth in range(1, len(path)):
+            base, ours, theirs = (self._trees.directory(side, path[:depth]) for side in (BASE, OURS, THEIRS))
+            if base in (ours, theirs):
+                one_sided = True
+                break
+        return one_sided, b"/".join(path)
 
     def run(self, *, wanted: bool) -> list[Pair]:
         """All pairs; none when no source is relevant and it is not `wanted` to know anyway."""
@@ -129,7 +139,7 @@ class _Search:
     def _exact(self) -> None:
         by_content: dict[tuple[int, bytes], dict[Path, None]] = defaultdict(dict)
         by_name: dict[tuple[int, bytes, bytes], dict[Path, None]] = defaultdict(dict)
-        for path, entry in sorted(self._sources.items(), key=lambda item: item[0] not in self._relevant):
+        for path, entry in self._sources.items():
             by_content[_content(entry)][path] = None
             by_name[*_content(entry), path[-1]][path] = None
         for target, entry in list(self._targets.items()):
