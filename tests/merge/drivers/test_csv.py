@@ -23,6 +23,12 @@ CLEAN = {
     "two cells of a row": ("id,a,b\n1,x,y\n", "id,a,b\n1,X,y\n", "id,a,b\n1,x,Y\n", "id,a,b\n1,X,Y\n"),
     "neighbouring rows": ("id,a\n1,x\n2,y\n", "id,a\n1,X\n2,y\n", "id,a\n1,x\n2,Y\n", "id,a\n1,X\n2,Y\n"),
     "both append": ("id,a\n1,x\n", "id,a\n1,x\n3,c\n", "id,a\n1,x\n2,b\n", "id,a\n1,x\n2,b\n3,c\n"),
+    "both append to a sorted table": (
+        "id,a\n1,x\n",
+        "id,a\n1,x\n2,b\n5,c\n",
+        "id,a\n1,x\n3,d\n",
+        "id,a\n1,x\n2,b\n3,d\n5,c\n",
+    ),
     "numbers are sorted as numbers": (
         "id,a\n9,x\n",
         "id,a\n9,x\n100,c\n",
@@ -135,6 +141,7 @@ GIVEN_UP = {
     "a column comes, and a changed row goes": ("id,a\n1,x\n2,y\n", "id,a,n\n1,X,p\n2,y,q\n", "id,a\n2,y\n"),
     "another first column": ("id,a\n1,x\n2,y\n", "n,id,a\n5,1,x\n6,2,y\n", "id,a\n1,x\n2,Y\n"),
     "a quote inside": ('id,a\n1,x"y\n2,y"\n', 'id,a\n1,x"Y\n2,y"\n', 'id,a\n1,X"y\n2,y"\n'),
+    "a word in quotes inside": ('id,a\n1,x"y"\n', 'id,a\n1,x"z"\n', 'id,a\n1,w"y"\n'),
     "an open quote": ('id,a\n1,"x\n', 'id,a\n1,"y\n', 'id,a\n1,"z\n'),
     "something behind a quote": ('id,a\n1,"x"y\n', 'id,a\n1,"x"z\n', 'id,a\n1,"w"y\n'),
     "old line ends": ("id,a\r1,x\r2,y\r", "id,a\r1,X\r2,y\r", "id,a\r1,x\r2,Y\r"),

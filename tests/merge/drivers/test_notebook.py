@@ -290,6 +290,37 @@ def test_an_upgrade_on_one_side_keeps_the_changes_of_the_other() -> None:
     assert clean(IPYNB, text(old), text(upgraded), text(changed)) == text(edited(source(0, 1, "2\n"), base=upgraded))
 
 
+def test_a_line_below_the_last_does_not_change_the_last() -> None:
+    base, ours, theirs, both = (
+        text(notebook(code("a", *lines))) for lines in (("a", "b"), ("A", "b"), ("a", "b", "c"), ("A", "b", "c"))
+    )
+    assert clean(IPYNB, base, ours, theirs) == both
+
+
+def test_both_upgrade_and_give_a_cell_other_ids() -> None:
+    old = notebook(code("a", "a"), minor=4)
+    one, two = notebook(code("one", "a")), notebook(code("two", "a"))
+    assert clean(IPYNB, text(old), text(one), text(two)) == text(one)
+
+
+def test_no_tag_occurs_twice() -> None:
+    base, ours, theirs = (
+        text(edited(put("cells", 0, "metadata", {"tags": tags}))) for tags in (list("abc"), list("xabc"), list("abcx"))
+    )
+    assert [region.where for region in regions(merge(IPYNB, base, ours, theirs))] == ["cell intro/metadata/tags"]
+
+
+def test_of_two_similar_cells_the_first_is_the_one_that_stays() -> None:
+    def cells(*sources: list[str]) -> bytes:
+        middle = [code("", *source) for source in sources]
+        return text(notebook(prose("", "start"), *middle, prose("", "end"), minor=4))
+
+    second = ["x = 2", "y", "z"]
+    base = cells(["x = 1", "y", "z"], second)
+    ours, theirs = cells(["x = 9", "y", "z"]), cells(["x = 1", "y", "z()"], second)
+    assert clean(IPYNB, base, ours, theirs) == cells(["x = 9", "y", "z()"])
+
+
 @pytest.mark.parametrize("case", CLEAN)
 def test_cells_without_ids_are_known_by_what_is_in_them(case: str) -> None:
     def without(value: Notebook) -> bytes:

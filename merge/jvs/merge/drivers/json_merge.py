@@ -193,7 +193,7 @@ class JsonMerge:
                 slots += [_taken(member, 2) for member in theirs]
             elif values[0] == values[2]:
                 slots += [_taken(member, 1) for member in ours]
-            elif _is_one_container(base, ours, theirs):
+            elif len(base) == len(ours) == len(theirs) == 1:
                 slots += self._pairwise(path, base, ours, theirs)
             else:
                 texts = [b", ".join(member.node.text.encode() for member in part) for part in (base, ours, theirs)]
@@ -294,14 +294,6 @@ def _rank(key: Hashable) -> tuple[str, str]:
 
 def _range(ours: dict[Any, Member], names: Sequence[Hashable]) -> str:
     return f"[{ours[names[0]].key}:{int(ours[names[-1]].key) + 1}]"
-
-
-def _is_one_container(*sides: Sequence[Member]) -> bool:
-    """Whether it is one element on each side, each an object or each an array: then the change is inside it."""
-    if any(len(side) != 1 for side in sides):
-        return False
-    kinds = {type(side[0].node.value) for side in sides}
-    return len(kinds) == 1 and kinds <= {dict, list}
 
 
 def _known(node: Node, known: dict[str, Hashable]) -> Hashable:
