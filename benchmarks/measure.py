@@ -157,10 +157,12 @@ class Stored:
 
 
 def folder_bytes(folder: Path) -> int:
-    """The sum of the sizes of all regular files below `folder`; 0 when it does not exist."""
+    """The sum of the sizes of all regular files below `folder`; 0 when it does not exist. What jvs only sets aside for a
+    collection on a full disk is nothing it stores.
+    """
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
-            status = os.lstat(os.path.join(where, name))
-            total += status.st_size
+            if name != "reserve":
+                total += os.lstat(os.path.join(where, name)).st_size
     return total

@@ -9,6 +9,7 @@ recorded in the journal. The protocol is `jvs.castore.gc`, the windows are `jvs.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -97,7 +98,7 @@ class _Run:
         self._stop_at = None if options.max_seconds is None else time.monotonic() + options.max_seconds
         self._progress = progress
         self._step = _stepper(progress, self._stop_at)
-        self._expired = {"truncated": 0, "forgotten": 0, "unpinned": 0, "detached": 0}
+        self._expired: Counter[str] = Counter()
         self._resumed = self._removed = Removed()
         self._reclaimed = Reclaimed()
         self._left_out = False

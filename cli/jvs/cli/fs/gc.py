@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jvs.cli.lazy import LazyGroup
-from jvs.cli.text import command, count, short, size
+from jvs.cli.text import SHORT_ID, command, count, short, size
 from jvs.cli.ui import Ui
 from jvs.cli.verb import verb
 from jvs.errors import UsageError
@@ -114,7 +114,9 @@ def _would_go(result: GcPlan) -> str:
 
 
 def _examples(ui: Ui, group: Protected) -> str:
-    shown = [ui.name(example.label or example.detail or short(example.ca_id)) for example in group.examples]
+    details = [example.detail[:SHORT_ID] if group.reason == "pin" else example.detail for example in group.examples]
+    pairs = zip(group.examples, details, strict=True)
+    shown = [ui.name(example.label or detail or short(example.ca_id)) for example, detail in pairs]
     names = list(dict.fromkeys(shown))
     more = ", ..." if len(names) > _SHOWN or group.snapshots > len(group.examples) else ""
     return ", ".join(names[:_SHOWN]) + more
