@@ -37,7 +37,7 @@ class Mutation(NamedTuple):
     rule: str
     patches: Sequence[Patch]
     scenario: Scenario
-    story: Callable[[ScheduledMemory], Sequence[Act]] | None = None
+    story: Callable[[Any], Sequence[Act]] | None = None
 
 
 @contextmanager
@@ -117,6 +117,11 @@ def _uncondemn_unnoted(self: Marks, name: bytes, height: int) -> None:
         self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
 
 
+def _uncondemn_always_noted(self: Marks, name: bytes, height: int) -> None:
+    _uncondemn_unnoted(self, name, height)
+    self._note(name)
+
+
 def _insert_unnoted(self: Marks, name: bytes, height: int) -> None:
     _insert_no_candidate(self, name, height)
     for collector in self._marking:
@@ -182,7 +187,7 @@ def _no_drain(store: Any, collector: Any) -> Any:
 
 def _drain_own_only(store: Any, collector: Any) -> Any:
     """Whoever takes over a dead collector does not drain."""
-    holder = next(lock for lock in store.holders.held if lock.name == collector.lock)
+    holder = next(lock for lock in store.watch.held if lock.name == collector.lock)
     return (_drain if holder.made else _no_drain)(store, collector)
 
 
@@ -245,10 +250,10 @@ def _finish_beside_others(self: Collection) -> None:
 
 
 def _take_from_the_living(self: Any, name: str) -> Any:
-    self.step()
+    self._watch.step("lock")
     lock = self._inner.take(name)
     if lock is None:
-        lock = next(held.inner for held in self.held if held.name == name)
+        lock = next(held.inner for held in self._watch.held if held.name == name)
     return self._own(lock, made=False)
 
 
@@ -310,6 +315,12 @@ DELETED: Final = Scenario(
     (Pusher("A", OLD), Collector("gc1"), Collector("gc2"), Deleter("del", "old")),
     {"old": OLD},
     steps=90,
+)
+WANTED_TWICE: Final = Scenario(
+    "garbage that two want",
+    (Mover("M", OLD), Mover("N", OLD), Collector("gc1"), Collector("gc2", 2)),
+    garbage=(OLD,),
+    steps=130,
 )
 LEFT: Final = Scenario(
     "saved, and given up",
@@ -409,6 +420,20 @@ def told_the_other(store: ScheduledMemory) -> Sequence[Act]:
         Act("gc1", lambda: store.phase(1) == FLIPPED),
         Act("gc2"),
         Act("gc1"),
+    )
+
+
+def saved_twice(store: ScheduledMemory) -> Sequence[Act]:
+    """N is about to save what M has saved by then, and gc2 has marked."""
+    return (
+        Act("gc1", lambda: store.phase(1) == FLIPPED, crash=True),
+        Act("N", "write"),
+        Act("N", 1),
+        Act("N", "write"),
+        Act("M"),
+        Act("gc2", "list"),
+        Act("N", 1),
+        Act("gc2"),
     )
 
 
@@ -541,6 +566,12 @@ MUTATIONS: Final = (
     ),
     Mutation("what is inserted is fresh", [(Marks, "inserted", _insert_unnoted)], UNDONE, undone),
     Mutation("what is un-condemned is fresh", [(Marks, "uncondemn", _uncondemn_unnoted)], LEFT, saved_and_left),
+    Mutation(
+        "... but not what somebody else has saved before",
+        [(Marks, "uncondemn", _uncondemn_always_noted)],
+        WANTED_TWICE,
+        saved_twice,
+    ),
     Mutation(
         "a push of several transactions pins its tops", [(Pin, "change", _pin_nothing)], NEW, swept_between_transactions
     ),

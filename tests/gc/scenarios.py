@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Final
-from unittest import mock
 
 from jvs.castore import publish
 from jvs.castore.backend import Codec, Kind, ReadTxn, Ref, Store, Stored
 from jvs.castore.codec import encode
 from jvs.castore.digest import Digest, file_digest, part_digest
-from jvs.castore.gc import collection, rescue
 from jvs.castore.gc.collection import Collection, Limits, take_over
 from jvs.castore.gc.nameset import Budget
 from jvs.castore.gc.pins import pin_snapshot
 from jvs.castore.layout import Place, encode_layout
 from jvs.castore.manifest import FILE, File, Tree, small_files
-from jvs.castore.memory import _State
+from jvs.castore.memory import MemoryStore
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError, UnknownError
 from jvs.labels import Labels
 from jvs.labels.moves import MoveRequest
 from jvs.labels.roots import roots as roots_of
-from jvs.labels.tables import DELETED, LABELS, name_key, unpack_head
+from jvs.labels.tables import DELETED, LABELS, unpack_head
 from tests.castore.models import TINY, Model, noise, put_tree, read_tree
-from tests.gc.scheduler import Broken, Process, Scheduler, Strategy
-from tests.gc.stores import ScheduledMemory, numbered_randomness
+from tests.gc.scheduler import Broken
+from tests.gc.stores import Watch
 
 ATTEMPTS: Final = 20
 CLOCK: Final = 1_000_000
@@ -128,16 +125,25 @@ def labels_of(store: Any) -> Labels:
 class World:
     """One run of a scenario: the store, and what the processes were told.
 
+    stores   the store as each process knows it, and (under no name) as a bystander does
+    collect  one run of the collector
     labels   what each label must hold: acknowledged, and not being deleted
     pinned   what must be readable: somebody pinned it
     """
 
-    store: Any
-    collect: Callable[[], None]
+    stores: Mapping[str, Any]
+    watch: Watch
+    collect: Callable[[Any], None]
     labels: dict[str, Model] = field(default_factory=dict)
     pinned: list[Model] = field(default_factory=list)
     unsure: dict[str, Sequence[Model | None]] = field(default_factory=dict)
     """Labels somebody was killed moving: either way is right."""
+
+    @property
+    def store(self) -> Any:
+        """The store as the running process knows it."""
+        process = self.watch.current
+        return self.stores["" if process is None else process.name]
 
 
 Body = Callable[[World], None]
@@ -169,15 +175,16 @@ class Pusher(Actor):
         self.model = model
 
     def work(self, world: World) -> None:
-        store = world.store
-        process = store.scheduler.current
+        store, published = world.store, world.watch.published
+        process = world.watch.current
+        assert process is not None
 
         def began() -> None:
-            store.published[process] = set()
+            published[process] = set()
 
         if self.push(store, began):
             world.labels[self.name] = self.model
-        del store.published[process]
+        del published[process]
 
     def push(self, store: Any, began: Callable[[], None]) -> bool:
         """Whether there was anything to push."""
@@ -259,8 +266,9 @@ class Undeleter(Mover):
         try:
             labels_of(world.store).undelete(self.label)
         except (UnknownError, StateError) as error:
-            rows = world.store.state.tables.get(DELETED.name, {})
-            if isinstance(error, CollectedError) and any(key.startswith(name_key(self.label)) for key in rows):
+            with world.store.read() as txn:
+                kept = any(True for _ in txn.scan(DELETED))
+            if kept and isinstance(error, CollectedError):
                 raise  # what may still come back is kept
             return  # not deleted yet, or forgotten
         world.labels[self.label] = self.model
@@ -353,7 +361,7 @@ class Collector(Actor):
 
     def work(self, world: World) -> None:
         for _ in range(self.times):
-            world.collect()
+            world.collect(world.store)
 
 
 @dataclass(frozen=True)
@@ -390,138 +398,6 @@ class Scenario:
         return [actor.name for actor in self.actors if actor.crashable]
 
 
-class Bench:
-    """Runs one scenario any number of times, each time from the same beginning."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.store = ScheduledMemory(TINY)
-        with self.small(1):
-            for label, model in scenario.labels.items():
-                write_and_move(self.store, label, model)
-            for model in scenario.garbage:
-                write_and_move(self.store, "garbage", model)
-                labels_of(self.store).delete("garbage")
-            if scenario.expires:
-                labels_of(self.store).set_retention("*", ["keep-last", "0", "keep-deleted", "0"])
-            if scenario.marked:
-                self._collect()
-        self._begin: _State = self.store.state
-
-    @contextmanager
-    def small(self, first: int) -> Iterator[None]:
-        """Small transactions, no clock, no chance."""
-        clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None)
-        with ExitStack() as stack:
-            for target, name, value in (
-                (publish, "MAX_LOOKUPS", self.scenario.lookups),
-                (publish, "perf_counter", lambda: 0.0),
-                (collection, "BATCH", self.scenario.batch),
-                (collection, "time", clock),
-                (rescue, "BATCH", self.scenario.batch),
-            ):
-                stack.enter_context(mock.patch.object(target, name, value))
-            stack.enter_context(numbered_randomness(first))
-            yield
-
-    def run(self, strategy: Strategy) -> Result:
-        """Run the processes once, then the collector twice, alone; judge."""
-        with self.small(1 << 20):
-            return self._run(strategy)
-
-    def _run(self, strategy: Strategy) -> Result:
-        store = self.store
-        store.begin(self._begin)
-        world = World(store, self._collect, dict(self.scenario.labels))
-        actors = {actor.name: actor for actor in self.scenario.actors}
-
-        def killed(process: Process) -> None:
-            store.killed(process)
-            actors[process.name].died(world)
-
-        store.scheduler = scheduler = Scheduler(strategy, killed)
-        processes = [
-            Process(actor.name, lambda actor=actor: actor.work(world), crashable=actor.crashable)  # type: ignore[misc]
-            for actor in self.scenario.actors
-        ]
-        try:
-            scheduler.run(processes)
-        finally:
-            store.scheduler = None
-        problem = _problem(scheduler, processes)
-        if problem is None:
-            problem = _judged(lambda: self._judge(world))
-        return Result(scheduler.script, scheduler.steps, problem)
-
-    def _collect(self) -> None:
-        if not self.scenario.expires:
-            collect(self.store, heads)
-            return
-        for _ in labels_of(self.store).expire(CLOCK):
-            pass
-        collect(self.store, every_root)
-
-    def _judge(self, world: World) -> None:
-        """Everything acknowledged reads back; what nobody needs goes."""
-        store = world.store
-        store.check()
-        self._read_back(world)
-        self._collect()
-        self._collect()
-        store.check()
-        self._read_back(world)
-        live = store.reachable(store.roots())
-        left = store.state.objects.keys() - live
-        if left:
-            raise Broken(f"{len(left)} object(s) that nothing needs are still there after two collections")
-        if store.state.tables.get("gc.collectors") or store.condemned():
-            raise Broken("the collectors have left something behind")
-
-    def _read_back(self, world: World) -> None:
-        labels, objects = labels_of(world.store), ObjectStore(world.store, TINY)
-        there = {info.name: info.ca_id for info in labels.list()}
-        for name, model in world.labels.items():
-            if name not in there:
-                raise Broken(f"the label {name} is gone")
-            if read_tree(objects, there.pop(name)) != model:
-                raise Broken(f"the label {name} holds something else")
-        for model in world.pinned:
-            if read_tree(objects, digest_of(model)) != model:
-                raise Broken("what was pinned is something else")
-        for name, models in world.unsure.items():
-            held = read_tree(objects, there.pop(name)) if name in there else None
-            if held not in models:
-                raise Broken(f"the label {name}, which was being moved, holds something else")
-        if there:
-            raise Broken(f"nobody made {', '.join(there)}")
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one schedule went. problem: None when all was well; script: what ran, for `Replay`."""
-
-    script: str
-    steps: int
-    problem: BaseException | None
-
-
-def _problem(scheduler: Scheduler, processes: Sequence[Process]) -> BaseException | None:
-    if scheduler.failure is not None:
-        return scheduler.failure
-    for process in processes:
-        if process.error is not None:
-            return process.error
-    return None
-
-
-def _judged(judge: Callable[[], None]) -> BaseException | None:
-    try:
-        judge()
-    except Exception as error:
-        return error
-    return None
-
-
 _digests: dict[int, Digest] = {}
 
 
@@ -529,7 +405,7 @@ def digest_of(model: Model) -> Digest:
     """The CA id of a tree."""
     found = _digests.get(id(model))
     if found is None:
-        store = ScheduledMemory(TINY)
+        store = MemoryStore(TINY)
         with InlineTreeWriter(ObjectStore(store, TINY)) as writer:
             found = _digests[id(model)] = put_tree(writer, model).digest
     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jvs.castore.backend import Kind, Lock, Locks, ObjectInfo, Stored, object_name
+from jvs.castore.backend import Kind, Lock, Locks, ObjectInfo, ReadTxn, Stored, object_name
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import (
@@ -22,7 +22,7 @@ from jvs.castore.gc.marks import (
     collectors,
     name_in,
 )
-from jvs.castore.memory import MemoryStore, _MemoryReadTxn, _MemoryWriteTxn, _State
+from jvs.castore.memory import MemoryStore, _MemoryLocks, _MemoryReadTxn, _MemoryWriteTxn, _State
 from jvs.castore.objects import object_children
 from jvs.castore.settings import StoreSettings
 from jvs.labels.tables import LABELS, pin_rows, unpack_head
@@ -32,124 +32,216 @@ _PIN_SIZE: Final = 16
 
 
 class ScheduledLock:
-    """A lock. made: by whoever holds it, not taken from somebody who had died."""
+    """A lock, and whose it is. made: by whoever holds it, not taken from somebody who had died."""
 
-    def __init__(self, locks: ScheduledLocks, inner: Lock, *, made: bool) -> None:
+    def __init__(self, watch: Watch, inner: Any, *, made: bool) -> None:
         self.name = inner.name
         self.made = made
         self.inner = inner
-        self._locks = locks
+        self._watch = watch
 
     def release(self) -> None:
-        self._locks.step()
-        self._locks.held.pop(self, None)
+        self._watch.step("lock")
+        self._watch.held.pop(self, None)
         self.inner.release()
 
 
 class ScheduledLocks:
-    """Locks, every operation of which is a step; they know their holders."""
+    """Locks, every operation of which is a step."""
 
-    def __init__(self, inner: Locks, scheduler: Callable[[], Scheduler | None]) -> None:
+    def __init__(self, inner: Locks, watch: Watch) -> None:
         self._inner = inner
-        self._scheduler = scheduler
-        self.held: dict[ScheduledLock, Process | None] = {}
-
-    def step(self) -> None:
-        scheduler = self._scheduler()
-        if scheduler is not None:
-            scheduler.step("lock")
+        self._watch = watch
 
     def hold(self) -> ScheduledLock:
-        self.step()
+        self._watch.step("lock")
         return self._own(self._inner.hold(), made=True)
 
     def take(self, name: str) -> ScheduledLock | None:
-        self.step()
+        self._watch.step("lock")
         lock = self._inner.take(name)
         return None if lock is None else self._own(lock, made=False)
 
     def _own(self, lock: Lock, *, made: bool) -> ScheduledLock:
-        scheduler = self._scheduler()
-        own = ScheduledLock(self, lock, made=made)
-        self.held[own] = None if scheduler is None else scheduler.current
+        own = ScheduledLock(self._watch, lock, made=made)
+        self._watch.held[own] = self._watch.current
         return own
 
-    def of(self, process: Process) -> list[ScheduledLock]:
-        """What a process holds."""
-        return [lock for lock, holder in self.held.items() if holder is process]
+
+class View:
+    """A store at one moment. objects: what lies directly below each."""
+
+    def __init__(self, objects: Mapping[bytes, tuple[bytes, ...]], txn: ReadTxn) -> None:
+        self.objects = objects
+        self.txn = txn
+
+    def condemned(self) -> set[bytes]:
+        """What is condemned by anybody."""
+        flipped = {one.id for one in collectors(self.txn) if one.state != MARKING}
+        if not flipped:
+            return set()
+        return {name_in(key) for key, _ in self.txn.scan(CONDEMNED) if key[:ID_SIZE] in flipped}
+
+    def about_to_be_saved(self) -> set[bytes]:
+        """What a replaced layout names may be condemned until the drain comes to it."""
+        flipped = {one.id for one in collectors(self.txn) if one.state == FLIPPED}
+        told = {key[ID_SIZE:] for key, _ in self.txn.scan(TOLD) if key[:ID_SIZE] in flipped}
+        return {name for name in told if name[0] == Kind.PART}
+
+    def reachable(self, names: Iterable[bytes]) -> set[bytes]:
+        """All that lies below these names, and they."""
+        found: set[bytes] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left.extend(self.objects[name])
+        return found
+
+
+class Watch:
+    """What is known of the processes of a store, and what must hold after each of their commits.
+
+    held       every lock, and who holds it
+    published  what the push that a process is making has inserted so far
+    registered ids of the collectors, in the order in which they came
+    """
+
+    def __init__(self) -> None:
+        self.scheduler: Scheduler | None = None
+        self.held: dict[ScheduledLock, Process | None] = {}
+        self.published: dict[Process, set[bytes]] = {}
+        self.registered: list[bytes] = []
+        self._names: set[bytes] = set()
+
+    def begin(self, view: View) -> None:
+        """All there is, before processes begin."""
+        self.held.clear()
+        self.published.clear()
+        self.registered.clear()
+        self._names = set(view.objects)
+
+    @property
+    def current(self) -> Process | None:
+        """Who runs."""
+        return None if self.scheduler is None else self.scheduler.current
+
+    def step(self, what: str) -> None:
+        """See `Scheduler.step`."""
+        if self.scheduler is not None:
+            self.scheduler.step(what)
+
+    def killed(self, process: Process, free: Callable[[Any], None]) -> None:
+        """A process is gone; `free` is called with each of its locks."""
+        self.published.pop(process, None)
+        for lock in [lock for lock, holder in self.held.items() if holder is process]:
+            del self.held[lock]
+            free(lock.inner)
+
+    def committed(self, process: Process, view: View) -> None:
+        """After each commit. Raises Broken."""
+        known = [key for key, _ in view.txn.scan(COLLECTORS)]
+        self.registered += [one for one in known if one not in self.registered]
+        if process in self.published:
+            self.published[process].update(view.objects.keys() - self._names)
+        self._names = set(view.objects)
+        self.check(view)
+
+    def roots(self, view: View) -> dict[bytes, str]:
+        """What must be there now, and why: heads, pins of people, the tops of live pins, what live pushes have
+        published."""
+        found = {
+            object_name(Kind.PAGE, _head(raw)): f"the head of {key.decode()}" for key, raw in view.txn.scan(LABELS)
+        }
+        for _, pin in pin_rows(view.txn):
+            found[object_name(Kind.PAGE, pin.ca_id)] = "pinned"
+        living = {lock.name for lock in self.held}
+        for key, _ in view.txn.scan(PINS):
+            if len(key) > _PIN_SIZE and key[:_PIN_SIZE].hex() in living:
+                found[key[_PIN_SIZE:]] = "the root of a pin"
+        for process, names in self.published.items():
+            found.update(dict.fromkeys(names, f"published by {process.name}"))
+        return found
+
+    def check(self, view: View) -> None:
+        """Raises Broken unless every root is there, whatever is there has everything below it there, and nothing
+        uncondemned has something condemned below it."""
+        objects = view.objects
+        for name, why in self.roots(view).items():
+            if name not in objects:
+                raise Broken(f"{show(name)} is missing: {why}")
+        condemned = view.condemned()
+        saved = view.about_to_be_saved() if condemned else set()
+        for name, below in objects.items():
+            for child in below:
+                if child not in objects:
+                    raise Broken(f"{show(child)} is missing: it is below {show(name)}")
+                if child in condemned and name not in condemned and child not in saved:
+                    raise Broken(f"{show(child)} is condemned, and {show(name)} above it is not")
 
 
 class ScheduledMemory(MemoryStore):
-    """A memory store of many processes. Without a scheduler it is an ordinary one.
+    """A memory store of many processes, every operation of which is a step. Without a scheduler it is an ordinary one.
 
-    Every commit is checked: see `check`.
+    Every commit is checked: see `Watch.check`.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, watch: Watch) -> None:
         super().__init__(settings)
-        self.scheduler: Scheduler | None = None
-        self.holders = ScheduledLocks(self.locks, lambda: self.scheduler)
-        self.locks = self.holders
-        self._registered: list[bytes] = []
-        self.published: dict[Process, set[bytes]] = {}
-        """What the push that a process is making has inserted so far."""
+        self.watch = watch
+        self.locks = ScheduledLocks(self.locks, watch)
 
     @property
     def state(self) -> _State:
         """All there is, never changed in place."""
         return self._state
 
-    def step(self, what: str) -> None:
-        if self.scheduler is not None:
-            self.scheduler.step(what)
+    def begin(self, state: _State) -> None:
+        """Be in that state again."""
+        self._state = state
+        self.locks = ScheduledLocks(_MemoryLocks(), self.watch)
+        self.watch.begin(self.view())
 
-    def killed(self, process: Process) -> None:
-        """A process is gone, and its locks with it."""
-        self.published.pop(process, None)
-        for lock in self.holders.of(process):
-            del self.holders.held[lock]
-            lock.inner.release()
+    def view(self) -> View:
+        """The store as it is."""
+        below = {name: children(name, held.stored) for name, held in self._state.objects.items()}
+        return View(below, _MemoryReadTxn(self._state))
 
     @contextmanager
     def read(self) -> Iterator[_MemoryReadTxn]:
-        self.step("read")
+        self.watch.step("read")
         yield _MemoryReadTxn(self._state)
 
     @contextmanager
     def write(self) -> Iterator[_MemoryWriteTxn]:
-        self.step("write")
-        process = None if self.scheduler is None else self.scheduler.current
+        self.watch.step("write")
+        process = self.watch.current
         if process is None:
             with super().write() as txn:
                 yield txn
             return
-        before = self._state
         process.atomic = True
         try:
             with super().write() as txn:
                 yield txn
         finally:
             process.atomic = False
-        self._registered += sorted(
-            self._state.tables.get(COLLECTORS.name, {}).keys() - before.tables.get(COLLECTORS.name, {}).keys()
-        )
-        if process in self.published:
-            self.published[process].update(self._state.objects.keys() - before.objects.keys())
-        self.check()
+        self.watch.committed(process, self.view())
 
     def get(self, kind: Kind, key: Digest) -> Stored:
-        self.step("get")
+        self.watch.step("get")
         return super().get(kind, key)
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:
-        self.step("missing")
+        self.watch.step("missing")
         return super().missing(kind, keys)
 
     def list(self, kind: Kind) -> Iterator[ObjectInfo]:
         """One by one: what is published or removed meanwhile is seen or not."""
         after = b""
         while True:
-            self.step("list")
+            self.watch.step("list")
             names = [name for name in self._state.objects if name[0] == kind and name > after]
             if not names:
                 return
@@ -158,13 +250,6 @@ class ScheduledMemory(MemoryStore):
             yield ObjectInfo(kind, after[1:], held.stored.size, len(held.stored.data), held.height)
 
     # -- how far the collectors are, for stories
-
-    def begin(self, state: _State) -> None:
-        """All there is, before processes begin."""
-        self._state = state
-        self.holders.held.clear()
-        self.published.clear()
-        self._registered = []
 
     def phase(self, number: int) -> int | None:
         """The state of the collector that registered as the first, the second, ...; None before and after."""
@@ -177,66 +262,7 @@ class ScheduledMemory(MemoryStore):
         return {name_in(key) for key in self._state.tables.get(CONDEMNED.name, {}) if key[:ID_SIZE] == me}
 
     def _id(self, number: int) -> bytes:
-        return self._registered[number - 1] if number <= len(self._registered) else b""
-
-    # -- what must hold after every commit
-
-    def roots(self) -> dict[bytes, str]:
-        """What must be there now, and why: heads, the tops of live pins, what live pushes have published."""
-        found = {
-            object_name(Kind.PAGE, _head(raw)): f"the head of {key.decode()}"
-            for key, raw in self._state.tables.get(LABELS.name, {}).items()
-        }
-        for _, pin in pin_rows(_MemoryReadTxn(self._state)):
-            found[object_name(Kind.PAGE, pin.ca_id)] = "pinned"
-        living = {lock.name for lock in self.holders.held}
-        for key in self._state.tables.get(PINS.name, {}):
-            if len(key) > _PIN_SIZE and key[:_PIN_SIZE].hex() in living:
-                found[key[_PIN_SIZE:]] = "the root of a pin"
-        for process, names in self.published.items():
-            found.update(dict.fromkeys(names, f"published by {process.name}"))
-        return found
-
-    def check(self) -> None:
-        """Raises Broken unless every root is there, whatever is there has everything below it there, and nothing
-        uncondemned has something condemned below it."""
-        objects = self._state.objects
-        for name, why in self.roots().items():
-            if name not in objects:
-                raise Broken(f"{show(name)} is missing: {why}")
-        condemned = self.condemned()
-        saved = self._about_to_be_saved() if condemned else set()
-        for name, held in objects.items():
-            for child in children(name, held.stored):
-                if child not in objects:
-                    raise Broken(f"{show(child)} is missing: it is below {show(name)}")
-                if child in condemned and name not in condemned and child not in saved:
-                    raise Broken(f"{show(child)} is condemned, and {show(name)} above it is not")
-
-    def _about_to_be_saved(self) -> set[bytes]:
-        """What a replaced layout names may be condemned until the drain comes to it."""
-        flipped = {one.id for one in collectors(_MemoryReadTxn(self._state)) if one.state == FLIPPED}
-        told = {key[ID_SIZE:] for key in self._state.tables.get(TOLD.name, {}) if key[:ID_SIZE] in flipped}
-        return {name for name in told if name[0] == Kind.PART}
-
-    def condemned(self) -> set[bytes]:
-        """What is condemned by anybody."""
-        rows = self._state.tables.get(CONDEMNED.name)
-        if not rows or not self._state.tables.get(COLLECTORS.name):
-            return set()
-        flipped = {one.id for one in collectors(_MemoryReadTxn(self._state)) if one.state != MARKING}
-        return {name_in(key) for key in rows if key[:4] in flipped}
-
-    def reachable(self, names: Iterable[bytes]) -> set[bytes]:
-        """All that lies below these names, and they."""
-        found: set[bytes] = set()
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in found:
-                found.add(name)
-                left.extend(children(name, self._state.objects[name].stored))
-        return found
+        return self.watch.registered[number - 1] if number <= len(self.watch.registered) else b""
 
 
 _children: dict[tuple[bytes, bytes], tuple[bytes, ...]] = {}

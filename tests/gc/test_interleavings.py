@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.gc.bench import MemoryBench
 from tests.gc.histories import ALL, SMALL
-from tests.gc.scenarios import Bench, Scenario
+from tests.gc.scenarios import Scenario
 from tests.gc.scheduler import Replay, Strategy, bounded, sampled
 
 TORTURE = os.environ.get("JVS_TORTURE") == "1"
@@ -20,7 +21,7 @@ PREEMPTIONS = 2 if TORTURE else 1
 
 def check(scenario: Scenario, strategies: Iterable[Strategy]) -> None:
     """Run a scenario under each strategy. A failure says which script shows it."""
-    bench = Bench(scenario)
+    bench = MemoryBench(scenario)
     for strategy in strategies:
         result = bench.run(strategy)
         if result.problem is not None:
@@ -39,7 +40,7 @@ def test_every_schedule_with_few_preemptions_or_crashes() -> None:
 
 def test_a_script_repeats_its_schedule() -> None:
     scenario = ALL[0]
-    bench = Bench(scenario)
+    bench = MemoryBench(scenario)
     for strategy in itertools.islice(sampled(5, scenario.steps), 10):
         first = bench.run(strategy)
         assert bench.run(Replay(first.script)) == first

@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
+from tests.gc.bench import MemoryBench
 from tests.gc.mutations import MUTATIONS, Mutation, mutated
-from tests.gc.scenarios import Bench
 from tests.gc.scheduler import Story, sampled
 
 SCHEDULES = 2_000
@@ -15,7 +15,7 @@ SCHEDULES = 2_000
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule.replace(" ", "-"))
 def test_without_a_rule_something_goes_wrong(mutation: Mutation) -> None:
-    bench = Bench(mutation.scenario)
+    bench = MemoryBench(mutation.scenario)
     if mutation.story is not None:
         result = bench.run(Story(mutation.story(bench.store)))
         assert result.problem is None, f"with the rule, too: {result.script}"

@@ -116,10 +116,14 @@ class Marks:
         return False
 
     def uncondemn(self, name: bytes, height: int) -> None:
-        """Take the object out of every condemned set. Its children must be out already."""
-        for collector in self._condemning:
-            self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
-        self._note(name)
+        """Take the object out of every condemned set. Its children must be out already.
+
+        One that is in none (somebody else was faster) does not become fresh: what is above it need not be, and a mark
+        of what is fresh would not come to it from there.
+        """
+        keys = [sweep_key(collector, name, height) for collector in self._condemning]
+        if any([self._txn.delete(CONDEMNED, key) for key in keys]):
+            self._note(name)
 
     def inserted(self, name: bytes, height: int) -> None:
         """Note an insertion: it becomes a candidate of those who are marking (who will be told of the root above it),

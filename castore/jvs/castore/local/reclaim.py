@@ -192,10 +192,14 @@ def _rewrite(store: LocalStore, writer: LocalWriter, packs: list[bytes], step: S
         moves: list[tuple[bytes, Place, Place]] = []
         copied = 0
         for pack in packs:
-            file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
-            held.append((pack, file))
+            try:
+                file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # another collector was faster
             if not file.lock(wait=False):
+                file.close()
                 continue
+            held.append((pack, file))
             for name, offset, raw in _live_records(store, pack, file):
                 moves.append((name, Place(pack, offset), writer.copy(raw)))
                 copied += len(raw)
