@@ -157,8 +157,9 @@ class Stored:
 
 
 def folder_bytes(folder: Path) -> int:
-    """The sum of the sizes of all regular files below `folder`; 0 when it does not exist. What jvs only sets aside for a
-    collection on a full disk is nothing it stores.
+    """The sum of the sizes of all regular files below `folder`; 0 when it does not exist.
+
+    What jvs sets aside for a collection on a full disk is nothing it stores.
     """
     total = 0
     for where, _, names in os.walk(folder):
