@@ -50,7 +50,7 @@ LONG_FORMS = {
     "undelete, reader, two collectors": Store(CHAIN, (READER, UNDELETE, MORTAL, GC, DELETER), ("cPR",), "R"),
     "two collectors, one step at a time": Store(CHAIN, (A, B, MORTAL, GC, DELETER), ("cPR",), "R", fine=True),
     "a push of several transactions, two collectors": Store(CHAIN, (LONG, MORTAL, GC), ("cP",)),
-    "several transactions and one, two collectors": Store(CHAIN, (LONG, B, MORTAL, GC, DELETER), ("cP",)),
+    "several transactions and one, two collectors": Store(CHAIN, (LONG, B, MORTAL, GC), ("cP",)),
     "several tops, two collectors": Store(FORK, (LONG, MORTAL, GC, DELETER), ("", "cP")),
     "two snapshots that share": Store(
         SHARED, (A, Pusher("B", root="S"), MORTAL, GC, Deleter("del", times=2)), ("cP", "cPS")
