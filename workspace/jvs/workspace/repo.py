@@ -196,11 +196,11 @@ class Repo:
 
         return compare.diff(self, a, b, renames=renames)
 
-    def patch(self, result: DiffResult) -> Iterator[str]:
-        """Unified diff text of a result of `diff`, line by line."""
-        from jvs.workspace import compare
+    def patch(self, result: DiffResult, *, words: bool = False) -> Iterator[str]:
+        """Unified diff text of a result of `diff`, line by line; words: by words. See `patch`."""
+        from jvs.workspace import patch
 
-        return compare.patch(self, result)
+        return patch.patch(self, result, words=words)
 
     def verify(self, revision: str | None = None, *, progress: Progress | None = None) -> VerifyResult:
         """Read and check every byte of a snapshot (None: of everything in the store); see `checkup`."""

@@ -53,7 +53,7 @@ Counts: TypeAlias = tuple[int, int] | None
         "total_removed": "length of `removed`",
         "total_modified": "length of `modified`",
         "total_renamed": "length of `renamed`",
-        "patch": "with --patch: the unified diff",
+        "patch": "with --patch or --word: the unified diff",
     },
     exits={1: "with --exit-code: something differs"},
 )
@@ -61,23 +61,25 @@ Counts: TypeAlias = tuple[int, int] | None
 @click.argument("b", required=False)
 @click.option("--stat", is_flag=True, help="A bar for each path: lines added (+) and removed (-).")
 @click.option("--patch", is_flag=True, help="A unified diff.")
+@click.option("--word", is_flag=True, help="As --patch, but by words: [-gone-] and {+come+}.")
 @click.option("--exit-code", is_flag=True, help="Exit status 1 when something differs.")
-def diff(ui: Ui, a: str, b: str | None, stat: bool, patch: bool, exit_code: bool) -> int:
+def diff(ui: Ui, a: str, b: str | None, stat: bool, patch: bool, word: bool, exit_code: bool) -> int:
     """Show what differs from revision A to B, a revision or a directory on disk.
 
     Without B: what the move that made A changed. Only what differs is looked at, never whole trees. With -q the paths.
     """
-    if stat and patch:
-        raise UsageError("--stat and --patch exclude each other", next="jvs fs diff --help")
+    if stat + patch + word > 1:
+        raise UsageError("--stat and --patch exclude each other and --word", next="jvs fs diff --help")
     with ui.open_repo() as repo:
         result = repo.diff(a, b)
         if ui.json:
-            ui.emit(result.as_json() | ({"patch": _patch_text(repo, result)} if patch else {}))
+            text = {"patch": _patch_text(repo, result, word)} if patch or word else {}
+            ui.emit(result.as_json() | text)
         elif ui.quiet:
             for _, change in _in_order(result):
                 ui.say(ui.name(change.path))
-        elif patch:
-            for line in _painted(ui, repo.patch(result)):
+        elif patch or word:
+            for line in _painted(ui, repo.patch(result, words=word)):
                 ui.say(line)
         else:
             counts = list(line_counts(repo.patch(result))) if stat else None
@@ -213,5 +215,5 @@ def _painted(ui: Ui, patch: Iterable[str]) -> Iterator[str]:
         yield shown if colour is None else ui.paint(shown, colour)
 
 
-def _patch_text(repo: Repo, result: DiffResult) -> str:
-    return "".join(line + "\n" for line in repo.patch(result))
+def _patch_text(repo: Repo, result: DiffResult, words: bool) -> str:
+    return "".join(line + "\n" for line in repo.patch(result, words=words))
