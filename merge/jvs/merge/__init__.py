@@ -1,6 +1,7 @@
 """Three-way merge of trees, lines and structured content (DESIGN 8).
 
-`merge_trees` merges two snapshots over a base, `VirtualBase` makes one base of several.
+`merge_trees` merges two snapshots over a base, `merge_many` any number of them,
+`VirtualBase` makes one base of several.
 What the contents of one file become is the business of `jvs.merge.drivers`, for which `Rules.content` stands.
 """
 
@@ -19,16 +20,19 @@ from jvs.merge.model import (
     Suggestion,
     TreeMerge,
 )
+from jvs.merge.octopus import Clash, ManyMerge, merge_many
 from jvs.merge.recursive import VirtualBase
 from jvs.merge.trees import merge_trees
 
 __all__ = [
+    "Clash",
     "Conflict",
     "ConflictKind",
     "ContentMerger",
     "Contents",
     "Decision",
     "Limits",
+    "ManyMerge",
     "MergeDriver",
     "Merged",
     "Names",
@@ -42,5 +46,6 @@ __all__ = [
     "Suggestion",
     "TreeMerge",
     "VirtualBase",
+    "merge_many",
     "merge_trees",
 ]

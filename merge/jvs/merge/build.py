@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jvs.castore import pages
 from jvs.castore.chunking import Reader
@@ -41,7 +41,7 @@ def apply(sink: TreeSink, objects: ObjectStore, start: Tree, changes: Mapping[by
     limit = objects.settings.inline_limit
     for change in changes.values():
         if change is not None and change.data is not None and len(change.data) > limit:
-            sink.stream(_reader(change.data))
+            sink.stream(stream_reader((change.data,)))
     if start.digest == EMPTY_TREE.digest:
         directory = sink.directory()
         for name in sorted(changes):
@@ -77,13 +77,20 @@ def apply(sink: TreeSink, objects: ObjectStore, start: Tree, changes: Mapping[by
     return pages.edit(reader, start.digest, entries, emit)
 
 
-def _reader(data: bytes) -> Reader:
-    """Gives `data` to whoever reads from a stream."""
+def stream_reader(pieces: Iterable[bytes]) -> Reader:
+    """Gives the pieces of a file to whoever reads it as a stream."""
+    rest = iter(pieces)
+    piece = b""
     at = 0
 
     def read(view: memoryview) -> int:
-        nonlocal at
-        got = data[at : at + len(view)]
+        nonlocal piece, at
+        while at == len(piece):
+            following = next(rest, None)
+            if following is None:
+                return 0
+            piece, at = following, 0
+        got = piece[at : at + len(view)]
         view[: len(got)] = got
         at += len(got)
         return len(got)

@@ -64,6 +64,9 @@ class _LayerWriter:
     def put(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
         self._kept.setdefault(Ref(kind, key), stored)
 
+    def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
+        raise ReadOnlyError("nothing is replaced in a store that is only looked at")
+
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         if then is not None:
             raise UsageError("a layer has no tables")

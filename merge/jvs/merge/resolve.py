@@ -57,6 +57,7 @@ class Resolver:
         self._virtual = virtual
         self._prefer = 0 if rules.options.prefer == "none" else OURS if rules.options.prefer == "ours" else THEIRS
         self._left = rules.limits.regions
+        self._disputed: set[Node] = set()
         self.conflicts: list[Conflict] = []
         self.settled: list[Settled] = []
         self.decisions: list[Decision] = []
@@ -308,7 +309,7 @@ class Resolver:
             if _merge_modes(base, ours, theirs) is None:
                 self._dispute(Conflict(node.path, "mode", sides[0], sides[1], sides[2], None, (node.path,)))
             return
-        if node.kept and not node.dropped and not node.holds():
+        if node in self._disputed and not node.dropped and not node.holds():
             self._dispute(Conflict(node.path, "modify/delete", sides[0], sides[1], sides[2], None, (node.path,)))
 
     def _keep(self, node: Node) -> None:
@@ -316,6 +317,7 @@ class Resolver:
         base, ours, theirs = node.dirs
         left = ours or theirs
         if base is not None and left is not None and (ours is None or theirs is None) and left.mode != base.mode:
+            self._disputed.add(node)
             node.kept = self._virtual > 0 or self._prefer in (0, OURS if left is ours else THEIRS)
 
     def _dispute(self, conflict: Conflict) -> None:
