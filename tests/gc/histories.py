@@ -111,6 +111,31 @@ ALL: Final = (
     EXPIRING,
 )
 
+RUNNING: Final = Scenario(
+    "runs and plans beside everybody",
+    (Pusher("A", OLD), Undeleter("U", "old", OLD), Collector("gc"), Collector("plan"), Deleter("del", "old")),
+    {"old": OLD},
+    garbage=(NOVEL,),
+    expires=True,
+    steps=200,
+)
+RUNNING_LONG: Final = Scenario(
+    "runs and plans, pushes of several transactions, a reader",
+    (
+        Pusher("A", NOVEL),
+        Pusher("B", OVERLAP),
+        Reader("R", "old", OLD),
+        Collector("gc", 2),
+        Collector("plan"),
+        Deleter("del", "old"),
+    ),
+    {"old": OLD},
+    lookups=2,
+    marked=True,
+    expires=True,
+    steps=350,
+)
+
 SMALL: Final = Scenario(
     "one of each",
     (Pusher("A", OVERLAP), Collector("gc"), Deleter("del", "old")),

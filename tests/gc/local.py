@@ -19,7 +19,7 @@ from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
 from jvs.castore.gc.collection import Limits
 from jvs.castore.gc.marks import COLLECTORS, CONDEMNED, PINS, TOLD
-from jvs.castore.local import env, locks, pack, reclaim, writer
+from jvs.castore.local import env, locks, pack, reclaim, reserve, writer
 from jvs.castore.local.descriptors import Descriptor
 from jvs.castore.local.pack import PackReader, pack_path
 from jvs.castore.local.store import LocalStore
@@ -27,7 +27,10 @@ from jvs.castore.local.tables import PackRow
 from jvs.castore.local.txn import LocalReadTxn, LocalWriteTxn
 from jvs.castore.memory import _MemoryReadTxn, _State
 from jvs.castore.objects import object_children
+from jvs.errors import StateError
 from jvs.labels import tables
+from jvs.workspace import gc
+from jvs.workspace.repo import Repo
 from tests.castore.models import TINY
 from tests.gc.bench import Bench
 from tests.gc.scenarios import Scenario, no_step
@@ -195,6 +198,26 @@ class LocalBench(Bench):
     def _collect(self, store: Any) -> None:
         super()._collect(store)
         reclaim.reclaim(store, Limits(), no_step)
+
+
+class RunBench(LocalBench):
+    """A LocalBench whose collectors are `jvs fs gc run`; one whose name begins with `plan` makes a plan before."""
+
+    def _patches(self) -> Iterator[tuple[Any, str, Any]]:
+        yield from super()._patches()
+        yield reserve, "make", lambda path: None  # 16 MiB to write
+        yield reserve, "release", lambda path: None
+
+    def _collect(self, store: Any) -> None:
+        repo, options = Repo(store, "gc"), gc.RunOptions(trust_clock=True)
+        process = self.watch.current
+        planning = process is not None and process.name.startswith("plan")
+        try:
+            plan_id = gc.plan(repo, trust_clock=True, progress=None).plan_id if planning else None
+            gc.run(repo, plan_id, options, None)
+        except StateError as error:
+            if error.code not in ("gc-busy", "gc-plan-stale"):
+                raise
 
 
 class _Inline:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gc.histories import ALL
-from tests.gc.local import LocalBench
+from tests.gc.histories import ALL, RUNNING, RUNNING_LONG
+from tests.gc.local import LocalBench, RunBench
 from tests.gc.local_mutations import MUTATIONS, REWRITTEN
 from tests.gc.mutations import Mutation, mutated
 from tests.gc.scenarios import Scenario
@@ -34,7 +34,17 @@ def directory(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("scenario", [*ALL, REWRITTEN], ids=lambda scenario: scenario.name)
 def test_random_schedules(scenario: Scenario, directory: str) -> None:
-    bench = LocalBench(scenario, directory)
+    check(LocalBench(scenario, directory))
+
+
+@pytest.mark.parametrize("scenario", [RUNNING, RUNNING_LONG], ids=lambda scenario: scenario.name)
+def test_random_schedules_of_gc_run(scenario: Scenario, directory: str) -> None:
+    check(RunBench(scenario, directory))
+
+
+def check(bench: LocalBench) -> None:
+    """Run it under many strategies. A failure says which script shows it."""
+    scenario = bench.scenario
     for strategy in islice(sampled(6, 2 * scenario.steps), SAMPLES):
         result = bench.run(strategy)
         if result.problem is not None:
