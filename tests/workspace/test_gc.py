@@ -107,7 +107,7 @@ def test_pins_tags_and_detached_snapshots_stay(ground: Ground, wall: list[int]) 
     detached = ground.repo.push(str(ground.source), detach=True).ca_id
     ground.edit()
     head = ground.push()
-    assert reasons(ground) == {"head": 1, "reflog": 1, "tag": 1, "pin": 2, "detached": 1}
+    assert reasons(ground) == {"head": 1, "reflog": 1, "tag": 1, "pin": 2, "detached": 1, "base": 1}
     ground.repo.gc_run()
     ground.check(tagged, pinned_snapshot, short, detached, head)
     wall[0] = 3 * DAY
@@ -352,7 +352,7 @@ def test_a_full_disk_is_collected(small_disk: Path) -> None:
         assert (small_disk / "store" / "reserve").stat().st_blocks
         with pytest.raises(JvsError) as caught:
             ground.repo.gc_plan()
-        assert caught.value.code == "no-space"
+        assert (caught.value.code, caught.value.next) == ("no-space", "jvs fs gc run")
         run = ground.repo.gc_run()
         assert (run.done, run.packs_left, run.packs_rewritten) == (True, 0, 1)
         assert run.freed_bytes > 20 << 20

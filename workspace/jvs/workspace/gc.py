@@ -67,21 +67,35 @@ def run(repo: Repo, plan_id: str | None, options: RunOptions, progress: Progress
     Raises StateError (gc-plan-stale, clock-jump, gc-busy), UnknownError (unknown-plan), IntegrityError when something
     reachable cannot be read: then nothing was removed.
     """
-    files = PlanFiles(repo.store)
-    saved = None if plan_id is None else files.load(plan_id)
-    if saved is not None and saved.status == DONE:
-        raise stale(saved.plan_id, "it has been carried out")
-    if saved is None and options.dry_run:
-        foreseen = make_plan(repo, trust_clock=options.trust_clock, step=_stepper(progress, None), keep=False)
-        size = foreseen.examined_bytes - foreseen.live_bytes
-        return GcRun(None, True, foreseen.candidates, size, dry_run=True)
     if options.dry_run:
-        return _Run(repo, files, saved, options, progress).rehearse()
+        return _rehearse(repo, plan_id, options, progress)
+    repo.store.check_usable(writing=True)
     reserve.release(repo.store.path)
     try:
-        return _Run(repo, files, saved, options, progress).go()
+        files = PlanFiles(repo.store)
+        return _Run(repo, files, _load(files, plan_id), options, progress).go()
     finally:
         reserve.make(repo.store.path)
+
+
+def _rehearse(repo: Repo, plan_id: str | None, options: RunOptions, progress: Progress | None) -> GcRun:
+    """What `run` would do."""
+    if plan_id is not None:
+        files = PlanFiles(repo.store)
+        return _Run(repo, files, _load(files, plan_id), options, progress).rehearse()
+    foreseen = make_plan(repo, trust_clock=options.trust_clock, step=_stepper(progress, None), keep=False)
+    size = foreseen.examined_bytes - foreseen.live_bytes
+    return GcRun(None, True, foreseen.candidates, size, dry_run=True)
+
+
+def _load(files: PlanFiles, plan_id: str | None) -> SavedPlan | None:
+    """A plan that is still to be carried out."""
+    if plan_id is None:
+        return None
+    saved = files.load(plan_id)
+    if saved.status == DONE:
+        raise stale(saved.plan_id, "it has been carried out")
+    return saved
 
 
 class _Run:

@@ -24,7 +24,7 @@ from jvs.castore.gc.pins import live_pins
 from jvs.castore.local.failures import os_error
 from jvs.castore.local.pack import record_length
 from jvs.castore.local.reclaim import foresee
-from jvs.errors import AmbiguousError, StateError, UnknownError, UsageError
+from jvs.errors import AmbiguousError, NoSpaceError, StateError, UnknownError, UsageError
 from jvs.labels.roots import REASONS, gc_time, roots
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
@@ -136,9 +136,11 @@ def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool) -> GcPla
             files.write(plan_id, "snapshots", tally.records())
             files.save(SavedPlan(plan_id, PLANNED, now_ms, revision, weight.objects, plan.as_json()))
             files.prune()
-    except BaseException:
+    except BaseException as error:
         if plan_id is not None:
             files.remove(plan_id)
+        if isinstance(error, NoSpaceError):
+            error.next = "jvs fs gc run"
         raise
     return plan
 
