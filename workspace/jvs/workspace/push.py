@@ -17,7 +17,15 @@ from jvs.castore.binding import Binding
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.assist import Assistant
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import LabelMovedError, MissingChildrenError, StateError, UnknownError, UsageError
+from jvs.errors import (
+    CollectedError,
+    LabelMovedError,
+    MissingChildrenError,
+    MissingObjectError,
+    StateError,
+    UnknownError,
+    UsageError,
+)
 from jvs.labels.model import ANYTHING, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
@@ -124,7 +132,8 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
                 return _attempt(repo, directory, binding, options, progress)
-            except MissingChildrenError:
+            except (MissingChildrenError, MissingObjectError, CollectedError):
+                # what it has read, or found to be there already, was collected since
                 if attempt == ATTEMPTS:
                     raise
                 repo.objects.forget()
