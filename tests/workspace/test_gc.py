@@ -168,6 +168,38 @@ def test_a_large_cat_is_not_disturbed(ground: Ground) -> None:
         b"".join(ground.repo.cat(f"{old.hex()}:big"))
 
 
+@pytest.mark.parametrize("read", ["pull", "verify", "patch"])
+def test_long_reads_are_not_disturbed(ground: Ground, read: str) -> None:
+    """A collection begins and ends in the middle of each."""
+    ground.history(2)
+    for number in range(20):
+        ground.edit(f"{number}/f", 1000)
+    old = ground.push()
+    for number in range(20):
+        ground.edit(f"{number}/f", 1000)
+    head = ground.push()
+    ground.repo.set_retention(["keep-last", "0"])
+    collected: list[int] = []
+
+    def collect() -> None:
+        collected.append(ground.repo.gc_run().objects)
+
+    if read == "pull":
+        done = ground.repo.pull(old.hex(), str(ground.where / "there"), progress=At(0, collect))
+        assert done.written == 24 + 21, "files and directories"
+    elif read == "verify":
+        assert ground.repo.verify(old.hex(), progress=At(5, collect)).damaged == ()
+    else:
+        lines = ground.repo.patch(ground.repo.diff(old.hex(), head.hex()))
+        next(lines)
+        collect()
+        assert len([line for line in lines if line.startswith("Binary")]) == 20
+    assert collected[0] > 0, "what nobody reads"
+    ground.check(head)
+    ground.repo.gc_run()
+    assert not ground.repo.has_snapshot(old)
+
+
 def test_a_small_cat_takes_no_pin(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     ground.edit("f", 1000)
     ground.push()

@@ -31,7 +31,7 @@ _BAR = 30
     examples=EXAMPLES,
     fields={
         "labels": "how many labels",
-        "snapshots": "how many snapshots their histories name",
+        "snapshots": "how many snapshots their histories keep",
         "objects": "how many objects, by kind: `chunk`, `recipe`, `page`, `layout`, `part`",
         "logical_bytes": "size of every snapshot, each counted on its own",
         "unique_bytes": "plain size of all objects",
