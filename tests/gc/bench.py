@@ -12,11 +12,13 @@ from unittest import mock
 
 from jvs.castore import publish
 from jvs.castore.gc import collection, rescue
+from jvs.castore.gc.collection import Limits
 from jvs.castore.gc.marks import COLLECTORS, CONDEMNED, PINS, TOLD
 from jvs.castore.objects import ObjectStore
 from tests.castore.models import TINY, read_tree
 from tests.gc.scenarios import (
     CLOCK,
+    UNLIMITED,
     Scenario,
     World,
     collect,
@@ -40,7 +42,7 @@ class Bench(abc.ABC):
     def _make(self, store: Any) -> None:
         """Make the history."""
         scenario = self.scenario
-        for label, model in scenario.labels.items():
+        for label, model in (*scenario.earlier.items(), *scenario.labels.items()):
             write_and_move(store, label, model)
         for model in scenario.garbage:
             write_and_move(store, "garbage", model)
@@ -115,13 +117,13 @@ class Bench(abc.ABC):
             problem = _judged(lambda: self._judge(world))
         return Result(scheduler.script, scheduler.steps, problem)
 
-    def _collect(self, store: Any) -> None:
+    def _collect(self, store: Any, limits: Limits = UNLIMITED) -> None:
         if not self.scenario.expires:
-            collect(store, heads)
+            collect(store, heads, limits)
             return
         for _ in labels_of(store).expire(CLOCK):
             pass
-        collect(store, every_root)
+        collect(store, every_root, limits)
 
     def _judge(self, world: World) -> None:
         """Everything acknowledged reads back; what nobody needs goes."""

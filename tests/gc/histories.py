@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from jvs.castore.gc.collection import Limits
 from tests.gc.scenarios import (
     NOVEL,
     OLD,
@@ -18,6 +19,7 @@ from tests.gc.scenarios import (
     Pusher,
     Reader,
     Replacer,
+    Resetter,
     Scenario,
     Undeleter,
 )
@@ -98,6 +100,44 @@ EXPIRING: Final = Scenario(
     expires=True,
     steps=130,
 )
+GOING_BACK: Final = Scenario(
+    "a label reset, its history expired",
+    (Resetter("S", "main", OLD), Pusher("B", RELAID), Collector("gc1", 2), Collector("gc2"), Deleter("del", "other")),
+    {"main": OVERLAP, "other": OVERLAP},
+    earlier={"main": OLD},
+    expires=True,
+    steps=150,
+)
+STOPPING: Final = Scenario(
+    "collectors that stop early",
+    (
+        Pusher("A", OLD),
+        Mover("M", OLD),
+        Collector("gc1", 3, Limits(max_bytes=1)),
+        Collector("gc2", 2, Limits(max_bytes=200)),
+        Deleter("del", "old"),
+    ),
+    {"old": OLD, "other": OVERLAP},
+    marked=True,
+    batch=1,
+    steps=180,
+)
+OVER_AND_OVER: Final = Scenario(
+    "marks of what is new, over and over",
+    (
+        Pusher("A", NOVEL),
+        Mover("M", OLD),
+        Mover("N", OLD),
+        Collector("gc1", 3),
+        Collector("gc2", 2),
+        Deleter("del", "old"),
+        Replacer("L", SUB),
+    ),
+    {"old": OLD, "other": OVERLAP},
+    marked=True,
+    lookups=2,
+    steps=260,
+)
 ALL: Final = (
     TWO_PUSHERS,
     SEVERAL_TRANSACTIONS,
@@ -109,6 +149,9 @@ ALL: Final = (
     REPLACING,
     REPLACING_MARKED,
     EXPIRING,
+    GOING_BACK,
+    STOPPING,
+    OVER_AND_OVER,
 )
 
 RUNNING: Final = Scenario(

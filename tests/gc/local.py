@@ -33,7 +33,7 @@ from jvs.workspace import gc
 from jvs.workspace.repo import Repo
 from tests.castore.models import TINY
 from tests.gc.bench import Bench
-from tests.gc.scenarios import Scenario, no_step
+from tests.gc.scenarios import UNLIMITED, Scenario, no_step
 from tests.gc.scheduler import Broken, Process
 from tests.gc.stores import ScheduledLocks, View, Watch, show
 
@@ -195,9 +195,9 @@ class LocalBench(Bench):
         for descriptor in self._descriptors.pop(process, ()):
             descriptor.close()
 
-    def _collect(self, store: Any) -> None:
-        super()._collect(store)
-        reclaim.reclaim(store, Limits(), no_step)
+    def _collect(self, store: Any, limits: Limits = UNLIMITED) -> None:
+        super()._collect(store, limits)
+        reclaim.reclaim(store, limits, no_step)
 
 
 class RunBench(LocalBench):
@@ -208,8 +208,8 @@ class RunBench(LocalBench):
         yield reserve, "make", lambda path: None  # 16 MiB to write
         yield reserve, "release", lambda path: None
 
-    def _collect(self, store: Any) -> None:
-        repo, options = Repo(store, "gc"), gc.RunOptions(trust_clock=True)
+    def _collect(self, store: Any, limits: Limits = UNLIMITED) -> None:
+        repo, options = Repo(store, "gc"), gc.RunOptions(trust_clock=True, max_bytes=limits.max_bytes)
         process = self.watch.current
         planning = process is not None and process.name.startswith("plan")
         try:

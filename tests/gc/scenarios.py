@@ -30,6 +30,7 @@ from tests.gc.scheduler import Broken
 from tests.gc.stores import Watch
 
 ATTEMPTS: Final = 20
+UNLIMITED: Final = Limits()
 CLOCK: Final = 1_000_000
 
 SHARED = noise(150, 1)
@@ -104,16 +105,17 @@ def publish_as(writer: TreeWriter, labels: Labels, label: str, tree: Tree) -> No
     writer.publish(lambda txn: labels.move_in(txn, request))
 
 
-def collect(store: Store, roots: Callable[[ReadTxn], Iterator[Digest]]) -> None:
+def collect(store: Store, roots: Callable[[ReadTxn], Iterator[Digest]], limits: Limits = UNLIMITED) -> None:
     """One run of the collector."""
-    take_over(store, Limits(), no_step)  # type: ignore[arg-type]
+    if not take_over(store, limits, no_step).done:  # type: ignore[arg-type]
+        return
     with Collection(store, Budget(None)) as gc:  # type: ignore[arg-type]
         try:
             gc.mark(roots, no_step)
         except StateError:
             return  # roots went away again and again
         gc.condemn(gc.unreached(no_step))
-        gc.sweep(Limits(), no_step)
+        gc.sweep(limits, no_step)
 
 
 def labels_of(store: Any) -> Labels:
@@ -133,7 +135,7 @@ class World:
 
     stores: Mapping[str, Any]
     watch: Watch
-    collect: Callable[[Any], None]
+    collect: Callable[[Any, Limits], None]
     labels: dict[str, Model] = field(default_factory=dict)
     pinned: list[Model] = field(default_factory=list)
     unsure: dict[str, Sequence[Model | None]] = field(default_factory=dict)
@@ -255,6 +257,24 @@ class Deleter(Actor):
         del world.unsure[self.label]
 
 
+class Resetter(Mover):
+    """Moves a label back to what it held before, as long as no collector has ended that."""
+
+    def __init__(self, name: str, label: str, model: Model) -> None:
+        super().__init__(name, model)
+        self.label = label
+
+    def work(self, world: World) -> None:
+        try:
+            labels_of(world.store).reset(self.label, digest_of(self.model))
+        except (CollectedError, StateError, UnknownError):
+            return  # collected, or no longer in the reflog, or the label is deleted
+        world.labels[self.label] = self.model
+
+    def died(self, world: World) -> None:
+        """Nothing happened: its last step is the move itself."""
+
+
 class Undeleter(Mover):
     """Brings a deleted label back, as long as no collector has ended that."""
 
@@ -353,15 +373,16 @@ class Replacer(Actor):
 
 
 class Collector(Actor):
-    """Runs the collector once, or a few times."""
+    """Runs the collector once, or a few times; each run ends early when its limits say so."""
 
-    def __init__(self, name: str, times: int = 1) -> None:
+    def __init__(self, name: str, times: int = 1, limits: Limits = UNLIMITED) -> None:
         super().__init__(name)
         self.times = times
+        self.limits = limits
 
     def work(self, world: World) -> None:
         for _ in range(self.times):
-            world.collect(world.store)
+            world.collect(world.store, self.limits)
 
 
 @dataclass(frozen=True)
@@ -369,6 +390,7 @@ class Scenario:
     """A history and the processes that work on it.
 
     labels   label -> tree, before they begin
+    earlier  label -> a tree it held before
     garbage  trees in the store that no label holds
     lookups  look-ups of one transaction of a publish: few make a push take several, so that it needs a pin
     batch    names in one transaction of the collector
@@ -380,6 +402,7 @@ class Scenario:
     name: str
     actors: tuple[Actor, ...]
     labels: Mapping[str, Model] = field(default_factory=dict)
+    earlier: Mapping[str, Model] = field(default_factory=dict)
     garbage: tuple[Model, ...] = ()
     lookups: int = publish.MAX_LOOKUPS
     batch: int = 2

@@ -15,7 +15,7 @@ from tests.gc.scenarios import Scenario
 from tests.gc.scheduler import Replay, Strategy, bounded, sampled
 
 TORTURE = os.environ.get("JVS_TORTURE") == "1"
-SAMPLES = 15_000 if TORTURE else 200
+SAMPLES = 15_000 if TORTURE else 120
 PREEMPTIONS = 2 if TORTURE else 1
 
 

@@ -17,7 +17,7 @@ from tests.gc.mutations import Mutation, mutated
 from tests.gc.scenarios import Scenario
 from tests.gc.scheduler import Story, sampled
 
-SAMPLES = 2_000 if os.environ.get("JVS_TORTURE") == "1" else 10
+SAMPLES = 2_000 if os.environ.get("JVS_TORTURE") == "1" else 8
 SCHEDULES = 500
 MEMORY = "/dev/shm"
 
