@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from heapq import merge as heap_merge
 from operator import ge
 from typing import NamedTuple
@@ -55,8 +56,12 @@ class NewPage(NamedTuple):
 
 def is_boundary(name: bytes, level: int = 0) -> bool:
     """Whether a page of `level` (0: leaf) ends after `name`."""
-    value = int.from_bytes(blake3(name).digest(8), "little")
-    return (value >> (_BITS * level)) & ((1 << _BITS) - 1) == 0
+    return (_number_of(name) >> (_BITS * level)) & ((1 << _BITS) - 1) == 0
+
+
+@lru_cache(1 << 14)  # versions of a page have the same names, and a diff or a merge checks several of them
+def _number_of(name: bytes) -> int:
+    return int.from_bytes(blake3(name).digest(8), "little")
 
 
 def new_page(tag: int, entries: Sequence[Entry]) -> NewPage:
