@@ -79,6 +79,18 @@ def test_the_journal_alone_gives_the_same_tables_and_every_root() -> None:
     assert Labels(store).verify() == desk.labels.verify() == ENTRIES
 
 
+def test_a_merge_base_is_a_root_although_its_entry_was_truncated() -> None:
+    """The index, which would say whether it was collected, is just being made."""
+    desk = Desk()
+    base = desk.labels.compare_and_set("main", None, desk.snapshot("base"))
+    desk.labels.compare_and_set("work", None, desk.snapshot("work"), parents=[base.id])
+    desk.labels.compare_and_set("main", 1, desk.snapshot("main"))
+    desk.labels.set_retention("*", ["keep-last 1"])
+    assert list(desk.labels.expire(desk.clock.now_ms))
+    _store, roots = rebuild(list(desk.store.journal_records()))
+    assert set(roots) == {desk.snapshot(name) for name in ("base", "work", "main")}
+
+
 def test_a_local_stores_journal_replays_too(tmp_path: object) -> None:
     with LocalStore.create(f"{tmp_path}/store") as local:
         labels = Labels(local)

@@ -357,6 +357,20 @@ def test_a_clock_that_was_wrong_when_something_was_recorded_is_not_believed() ->
     assert refused(desk, desk.clock.now_ms)
 
 
+def test_what_is_recorded_after_the_clock_was_trusted_is_believed() -> None:
+    desk = Desk()
+    for days in (0, 1000, 10, 10):
+        desk.clock.now_ms += days * DAY_MS
+        desk.labels.compare_and_set("main", ANYTHING, desk.snapshot(str(days)))
+    newest = desk.clock.now_ms
+    with desk.store.read() as txn:
+        assert store_clock(txn) == newest - 1020 * DAY_MS
+    with desk.store.write() as writing:
+        write_trusted(writing, newest - 15 * DAY_MS, "")
+    with desk.store.read() as txn:
+        assert store_clock(txn) == newest
+
+
 def test_a_clock_that_is_trusted_is_believed_for_a_while() -> None:
     desk = Desk()
     desk.labels.compare_and_set("main", None, desk.snapshot("a"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jvs.castore.backend import Kind, ReadTxn
+from jvs.castore.backend import Kind, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest
 from jvs.castore.memory import MemoryStore
 from jvs.errors import CollectedError, IntegrityError, LabelMovedError, StateError, UnknownError
@@ -397,6 +398,25 @@ def test_nothing_may_descend_from_a_label_whose_entries_are_going() -> None:
     expire(desk)
     assert labels.verify() == 0
     same_after_replay(desk)
+
+
+def test_a_window_made_longer_just_before_a_label_is_forgotten_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    desk.labels.compare_and_set("gone", None, desk.snapshot("a"))
+    desk.labels.delete("gone")
+    desk.labels.set_retention("*", ["keep-deleted 0"])
+    real, said = desk.store.transact, [False]
+
+    def transact(work: Callable[[WriteTxn], object]) -> object:
+        if not said[0]:
+            said[0] = True
+            desk.labels.set_retention("*", ["keep-deleted 1d"])
+        return real(work)
+
+    monkeypatch.setattr(desk.store, "transact", transact)
+    assert expire(desk) == {}
+    assert said == [True]
+    assert desk.labels.undelete("gone").to == desk.snapshot("a")
 
 
 def test_what_comes_to_descend_from_a_forgotten_label_keeps_it() -> None:
