@@ -54,6 +54,7 @@ class Limits(NamedTuple):
     rename_paths     renames are looked for on a side that changed at most this many paths
     rename_file      larger files are compared by shared chunks, up to this by lines
     rename_bytes     bytes of contents read to find the inexact renames of one side
+    rename_work      comparisons of lines made for it
     regions          bytes of conflict regions kept in all conflicts together; beyond, a conflict has none
     """
 
@@ -61,7 +62,8 @@ class Limits(NamedTuple):
     rename_matrix: int = 1_000
     rename_paths: int = 100_000
     rename_file: int = 4 << 20
-    rename_bytes: int = 128 << 20
+    rename_bytes: int = 32 << 20
+    rename_work: int = 20_000_000
     regions: int = 16 << 20
 
 

@@ -166,10 +166,25 @@ class _Search:
         if len(sources) * len(targets) > self._limits.rename_matrix**2:
             self._notes.append(f"inexact renames were not looked for: {len(sources)} x {len(targets)} candidates")
             return
+        pieces: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        for at, path in enumerate(sources):
+            for piece, size in self._fingerprint(BASE, path, self._sources[path]).items():
+                pieces[piece].append((at, size))
         candidates: list[tuple[int, bool, int, int]] = []
+        work = 0
         for number, target in enumerate(targets):
-            scores = [(self._score(path, target), path[-1] == target[-1], -at) for at, path in enumerate(sources)]
-            best = sorted((score for score in scores if score[0] >= MIN_SCORE), reverse=True)[:_BEST]
+            common: dict[int, int] = defaultdict(int)
+            for piece, size in self._fingerprint(self._side, target, self._targets[target]).items():
+                there = pieces.get(piece, ())
+                work += len(there)
+                for at, other in there:
+                    common[at] += min(size, other)
+            if work > self._limits.rename_work:
+                self._notes.append(f"inexact renames were not looked for to the end: {len(sources)} x {len(targets)}")
+                break
+            scores = [(self._scaled(sources[at], target, size), at) for at, size in common.items()]
+            likely = [(score, sources[at][-1] == target[-1], -at) for score, at in scores if score >= MIN_SCORE]
+            best = sorted(likely, reverse=True)[:_BEST]
             candidates.extend((score, named, -number, at) for score, named, at in best)
         for _score, _named, number, at in sorted(candidates, reverse=True):
             source, target = sources[-at], targets[-number]
@@ -177,17 +192,21 @@ class _Search:
                 self._pair(source, target)
 
     def _score(self, source: Path, target: Path) -> int:
-        one, two = self._sources[source], self._targets[target]
-        if one[1] != FILE or two[1] != FILE:
-            return 0
-        smaller, larger = sorted((one.size, two.size))
-        large = self._limits.rename_file
-        if 2 * smaller < larger or (one.size > large) != (two.size > large):
-            return 0
-        left, right = self._fingerprint(BASE, source, one), self._fingerprint(self._side, target, two)
-        return shared(left, right) * SCALE // larger
+        """How similar two files are, in parts of SCALE."""
+        left = self._fingerprint(BASE, source, self._sources[source])
+        right = self._fingerprint(self._side, target, self._targets[target])
+        return self._scaled(source, target, shared(left, right))
 
-    def _fingerprint(self, side: int, path: Path, entry: File) -> Fingerprint:
+    def _scaled(self, source: Path, target: Path, common: int) -> int:
+        one, two = self._sources[source], self._targets[target]
+        large = self._limits.rename_file
+        if one[1] != FILE or two[1] != FILE or (one.size > large) != (two.size > large):
+            return 0  # a digest of a chunk is no line
+        return common * SCALE // max(one.size, two.size)
+
+    def _fingerprint(self, side: int, path: Path, entry: File | Symlink) -> Fingerprint:
+        if entry[1] != FILE:
+            return {}
         known = self._prints.get((side, path))
         if known is None:
             version = Version(side, path, entry)

@@ -9,7 +9,7 @@ from jvs.merge import Rules, TreeMerge
 from tests.conftest import TORTURE
 from tests.merge.trees.support import RULES, Bench, D, F, Item, L, Model, lines
 
-EXAMPLES = 5_000 if TORTURE else 120
+EXAMPLES = 5_000 if TORTURE else 60
 
 _names = st.sampled_from([b"a", b"b", b"c", b"d", b"~ours"])
 _texts = st.sampled_from(

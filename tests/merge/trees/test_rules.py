@@ -366,7 +366,7 @@ def test_what_is_beyond_a_limit_is_no_rename_and_said() -> None:
     ours: Model = {b"new%d" % n: F(lines(*range(n * 50, n * 50 + 21))) for n in range(4)}
     theirs: Model = {b"%d" % n: F(lines(*range(n * 50 - 1, n * 50 + 20))) for n in range(4)}
     assert merged(base, ours, theirs)[1].clean
-    for limits in (Limits(rename_matrix=3), Limits(rename_paths=5), Limits(rename_bytes=100)):
+    for limits in (Limits(rename_matrix=3), Limits(rename_paths=5), Limits(rename_bytes=100), Limits(rename_work=9)):
         _, result = merged(base, ours, theirs, RULES._replace(limits=limits))
         assert [kind for _, kind in said(result)] == ["modify/delete"] * 4
         assert "renames were not looked for" in result.notes[0]
