@@ -23,7 +23,7 @@ from jvs.merge.trees import merge_trees
 E = TypeVar("E", bound=Hashable)
 
 MAX_MERGES: Final = 256
-"""Most merges that go into one virtual base; histories that need more use the first base as it is."""
+"""Most merges that go into one virtual base; of a history that needs more, what was merged so far is the base."""
 _NAMES: Final = Names(b"Temporary merge branch 1", b"merged common ancestors", b"Temporary merge branch 2")
 
 
@@ -45,7 +45,7 @@ class VirtualBase(Generic[E]):
     ) -> None:
         self.objects = objects
         self.simplified = False
-        """Whether the history needed too many merges, so that one of several bases was taken as it is."""
+        """Whether the history needed more than MAX_MERGES."""
         self._stack = ExitStack()
         self._rules = rules._replace(explain=False, recorded=None)
         self._tree_of = tree_of
