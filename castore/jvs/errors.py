@@ -66,6 +66,7 @@ CODES: dict[str, CodeInfo] = {
     "name-collision": CodeInfo(1, 409, "pull into a file system that tells these names apart"),
     "unsafe-entry": CodeInfo(1, 403, None),
     "merge-conflict": CodeInfo(7, 409, None),
+    "no-merge-base": CodeInfo(1, 409, "give a base yourself: --base REV"),
     "no-merge": CodeInfo(1, 409, "jvs fs merge OURS THEIRS --out DIR"),
     "collected": CodeInfo(1, 410, "jvs fs log LABEL (that snapshot was collected; choose a kept one)"),
     "gc-busy": CodeInfo(1, 409, "jvs fs gc run"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jvs.workspace.gc_results import Exclusive, GcPlan, GcRun
+    from jvs.workspace.merging.many import ManyResult
     from jvs.workspace.merging.merge import MergeOptions
     from jvs.workspace.merging.recorded import Recorded
     from jvs.workspace.merging.resolve import ResolveOptions, ResolveResult
@@ -294,6 +295,12 @@ class Repo:
         from jvs.workspace.merging import merge
 
         return merge.merge(self, ours, theirs, options or merge.MergeOptions())
+
+    def merge_all(self, revisions: Sequence[str], options: MergeOptions | None = None) -> ManyResult:
+        """Merge many revisions at once, as far as they go together; see `merging.many`."""
+        from jvs.workspace.merging import many, merge
+
+        return many.merge_all(self, revisions, options or merge.MergeOptions())
 
     def push_with_merge(self, label: str, snapshot: str, base: str | None = None, retries: int = 10) -> MergeResult:
         """Move a label to a snapshot made from an earlier head of it, merging with what moved it meanwhile; see

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,9 @@ from jvs.cli.verb import labels, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
-    from jvs.merge.model import Path
+    from jvs.merge.model import Conflict, Path
+    from jvs.workspace.merging.many import ManyResult
+    from jvs.workspace.merging.merge import MergeOptions
     from jvs.workspace.merging.results import MergeResult, ShownConflict
 
 EXAMPLES = """
@@ -21,6 +23,7 @@ jvs fs merge main exp/3 --into main               # merge exp/3 into main
 jvs fs merge main exp/3                           # only see what comes of it; kept for 24 hours
 jvs fs merge main exp/3 --into main --out DIR     # settle conflicts by hand in DIR, then: jvs fs resolve DIR
 jvs fs merge main 0a1b2c3d --into main            # what a rejected push had stored
+jvs fs merge --all try/1 try/2 try/3 --into best  # which attempts go together
 """
 
 CONFLICT_FIELDS = {
@@ -70,6 +73,11 @@ FIELDS = {
     "suggestions[].target": "to there",
     "suggestions[].added": "what the other side added to it, which stays where it is",
     "notes": "what else is to be said",
+    "merged": "with --all: the revisions that were merged",
+    "left": "with --all: those that were left out",
+    "clashes[].revisions": "with --all: revisions that clash, the last one with those before it",
+    "clashes[].conflicts": "path, kind, and where (line ranges) of each conflict",
+    "clashes[].total_conflicts": "how many there are",
     "decisions[].path": "with --explain: every path that a side touched",
     "decisions[].rule": "`pruned`, `one-sided`, `identical`, `line merge`, `driver`, `rename`, `recorded`, `prefer` or "
     "`conflict`",
@@ -86,8 +94,8 @@ _SHOWN = 20
     fields=FIELDS,
     exits={6: "LABEL is not where OURS is, or moved too often", 7: "the sides clash: nothing was moved"},
 )
-@click.argument("ours", shell_complete=labels)
-@click.argument("theirs", shell_complete=labels)
+@click.argument("revisions", metavar="OURS THEIRS", nargs=-1, required=True, shell_complete=labels)
+@click.option("--all", "many", is_flag=True, help="Merge any number of revisions at once: which of them go together?")
 @click.option("--base", metavar="REV", shell_complete=labels, help="Merge over this [default: the history's].")
 @click.option("--two-way", is_flag=True, help="Merge without a base: whatever differs on both sides is a conflict.")
 @click.option(
@@ -107,8 +115,8 @@ _SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="Say what would come of it, and store nothing.")
 def merge(
     ui: Ui,
-    ours: str,
-    theirs: str,
+    revisions: tuple[str, ...],
+    many: bool,
     base: str | None,
     two_way: bool,
     prefer: str,
@@ -126,6 +134,9 @@ def merge(
     Without --into the merged snapshot is kept for 24 hours. With it LABEL moves to the result, which has both as
     parents, unless it moved meanwhile: then it is merged again. Where the sides clash nothing is moved; --out writes
     what merged cleanly, and conflict markers where it did not, to be settled by hand and ended by fs resolve.
+
+    With --all any number of revisions is merged over what they all have in common: the answer is the largest set found
+    that goes together, and which clash where. The order makes no difference. LABEL moves only if nothing was left out.
     """
     from jvs.workspace.merging.merge import MergeOptions
 
@@ -144,13 +155,48 @@ def merge(
         not no_recorded,
         dry_run,
     )
+    if many:
+        return _merge_all(ui, revisions, options)
+    if len(revisions) != 2:
+        raise UsageError("a merge takes OURS and THEIRS; more with --all", next="jvs fs merge --help")
     with ui.open_repo() as repo:
-        result = repo.merge(ours, theirs, options)
+        result = repo.merge(*revisions, options)
     ids = [] if result.ca_id is None else [result.ca_id.hex()]
     status = ui.show(result.as_json, lambda: _people(ui, result), ids, result.error)
     if result.status == "merged" and result.label is None and not ui.json and not dry_run and not result.fast_forward:
         ui.talk(f"kept for 24 hours; to keep it for good: {command('jvs', 'fs', 'label', 'NAME', ids[0][:12])}")
     return status
+
+
+def _merge_all(ui: Ui, revisions: Sequence[str], options: MergeOptions) -> int:
+    if options.out is not None or options.prefer != "none" or options.two_way or options.explain:
+        raise UsageError("--all has no ours: --out, --prefer, --two-way and --explain go with two revisions")
+    with ui.open_repo() as repo:
+        result = repo.merge_all(revisions, options)
+    ids = [] if result.ca_id is None else [result.ca_id.hex()]
+    return ui.show(result.as_json, lambda: _many_people(ui, result), ids, result.error)
+
+
+def _many_people(ui: Ui, result: ManyResult) -> Iterator[str]:
+    for clash in result.clashes:
+        *others, last = clash.names
+        yield f"{ui.paint('clash', 'red')}       {ui.name(last)} with {ui.name(', '.join(others))}"
+        for conflict in clash.conflicts[:_SHOWN]:
+            where = "".join(f": {place}" for place in conflict_places(conflict)[:3])
+            yield f"              {path_of(ui, conflict.path)} ({conflict.kind}{ui.name(where)})"
+    for name in result.left:
+        yield f"left out    {ui.name(name)}"
+    did = "would merge" if result.dry_run else "merged"
+    where = "" if result.label is None else f" {result.label}@{result.generation}"
+    names = ", ".join(map(ui.name, result.merged))
+    yield f"{ui.paint(did, 'green')}{where} {ui.paint(short(result.ca_id), 'yellow')}: {names}"
+
+
+def conflict_places(conflict: Conflict) -> list[str]:
+    """Where in a file the sides clash."""
+    from jvs.workspace.merging.many import places
+
+    return places(conflict)
 
 
 def _people(ui: Ui, result: MergeResult) -> Iterator[str]:
