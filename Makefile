@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "next: install Python's venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "setting up $(VENV) ..."
 	@$(PY) -m pip install -qq -c constraints.txt hatchling editables
-	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation --editable '.[dev]'
+	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation --editable '.[dev,sqlite]'
 	@touch $@
 
 demo: $(READY) ## push, edit, push, log, diff, reset and pull a copy of the standard library, and prove it

@@ -18,8 +18,8 @@ from jvs.labels.model import Entry, Expect
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
 from jvs.merge.content import Contents, Merged, Names, Options, Prefer, Style
-from jvs.merge.drivers.chain import merge_content
-from jvs.merge.model import Rules, TreeMerge
+from jvs.merge.drivers.chain import decide, merge_content
+from jvs.merge.model import Decision, Rules, TreeMerge
 from jvs.merge.recursive import VirtualBase
 from jvs.merge.trees import merge_trees
 from jvs.workspace.merging.attributes import TreeAttributes
@@ -145,13 +145,15 @@ def prepare(repo: Repo, writer: TreeWriter, ours: Operand, theirs: Operand, opti
         base = bases.given if not bases.entries else tree_of(repo, bases.entries[0])
         return Prepared(ours, theirs, base, 1, forward, None, (), notes)
     recorded = Recorded(repo.store.path) if options.recorded else None
+    why: dict[bytes, str] = {}
     with virtual_base(repo, options) as virtual:
         base = virtual.tree(bases.entries) if bases.entries else bases.given
-        rules = rules_for(virtual.objects, base, ours.ca_id, theirs.ca_id, options)
+        rules = rules_for(virtual.objects, base, ours.ca_id, theirs.ca_id, options, why)
         rules = rules._replace(
             options=rules.options._replace(names=Names(ours.name, b"base", theirs.name)), recorded=recorded
         )
         merged = merge_trees(writer, base, ours.ca_id, theirs.ca_id, rules, objects=virtual.objects)
+        merged = merged._replace(decisions=tuple(_explained(one, why) for one in merged.decisions))
         if virtual.simplified:
             notes += ("the history needs too many merges for a base: one of several bases was taken as it is",)
     applied = () if recorded is None else tuple(Applied(*one) for one in recorded.applied)
@@ -170,15 +172,30 @@ def virtual_base(repo: Repo, options: MergeOptions) -> VirtualBase[Digest]:
 
 
 def rules_for(
-    objects: ObjectStore, base: Digest | None, ours: Digest, theirs: Digest, options: MergeOptions
+    objects: ObjectStore,
+    base: Digest | None,
+    ours: Digest,
+    theirs: Digest,
+    options: MergeOptions,
+    why: dict[bytes, str] | None = None,
 ) -> Rules:
-    """How these trees are merged: the drivers that their attributes choose, and the options of the merge."""
+    """How these trees are merged: the drivers that their attributes choose, and the options of the merge. why: is
+    filled with what the drivers say of each path they were asked about."""
     attributes = TreeAttributes(objects, base, ours, theirs)
 
     def content(path: bytes, contents: Contents, given: Options) -> Merged | None:
-        return merge_content(path, contents, given, attributes.of(path))
+        decision = decide(path, contents, given, attributes.of(path))
+        if why is not None and options.explain:
+            why[path] = decision.explain
+        return decision.merged
 
     return Rules(content, Options(prefer=options.prefer, style=options.style), explain=options.explain)
+
+
+def _explained(decision: Decision, why: dict[bytes, str]) -> Decision:
+    """The decision with what the drivers said of its path."""
+    said = why.get(b"/".join(decision.path))
+    return decision if said is None else decision._replace(detail="; ".join(filter(None, (decision.detail, said))))
 
 
 def _forward(ours: Operand, theirs: Operand, bases: Bases) -> Digest | None:
