@@ -11,14 +11,16 @@ from typing import Any
 from unittest import mock
 
 from jvs.castore import publish
-from jvs.castore.gc import collection, rescue
+from jvs.castore.gc import collection, pins, rescue
 from jvs.castore.gc.collection import Limits
 from jvs.castore.gc.marks import COLLECTORS, CONDEMNED, PINS, TOLD
 from jvs.castore.objects import ObjectStore
+from jvs.errors import NoSpaceError
 from tests.castore.models import TINY, read_tree
 from tests.gc.scenarios import (
     CLOCK,
     UNLIMITED,
+    Actor,
     Scenario,
     World,
     collect,
@@ -74,6 +76,7 @@ class Bench(abc.ABC):
         yield publish, "perf_counter", lambda: 0.0
         yield collection, "BATCH", self.scenario.batch
         yield collection, "time", clock
+        yield pins, "_BATCH", self.scenario.batch
         yield rescue, "BATCH", self.scenario.batch
 
     @contextmanager
@@ -103,15 +106,24 @@ class Bench(abc.ABC):
             self._bury(process)
             actors[process.name].died(world)
 
+        def work(actor: Actor) -> None:
+            try:
+                actor.work(world)
+            except NoSpaceError:
+                actor.died(world)
+                if self.watch.current is not None:
+                    self.watch.published.pop(self.watch.current, None)
+
         self.watch.scheduler = scheduler = Scheduler(strategy, killed)
         processes = [
-            Process(actor.name, lambda actor=actor: actor.work(world), crashable=actor.crashable)  # type: ignore[misc]
+            Process(actor.name, lambda actor=actor: work(actor), crashable=actor.crashable)  # type: ignore[misc]
             for actor in self.scenario.actors
         ]
         try:
             scheduler.run(processes)
         finally:
             self.watch.scheduler = None
+        self.watch.full = False
         problem = _problem(scheduler, processes)
         if problem is None:
             problem = _judged(lambda: self._judge(world))
@@ -138,8 +150,10 @@ class Bench(abc.ABC):
         left = view.objects.keys() - view.reachable(self.watch.roots(view))
         if left:
             raise Broken(f"{len(left)} object(s) that nothing needs are still there after two collections")
-        if any(True for table in (COLLECTORS, CONDEMNED, TOLD, PINS) for _ in view.txn.scan(table)):
-            raise Broken("the collectors have left something behind")
+        tables = (COLLECTORS, CONDEMNED, TOLD, PINS)
+        behind = [table.name for table in tables if any(True for _ in view.txn.scan(table))]
+        if behind:
+            raise Broken(f"there are rows left in {', '.join(behind)}")
 
     def _read_back(self, world: World) -> None:
         labels, objects = labels_of(world.store), ObjectStore(world.store, TINY)

@@ -14,6 +14,7 @@ from tests.gc.scenarios import (
     Collector,
     Deleter,
     Editor,
+    Filler,
     Mover,
     Pinner,
     Pusher,
@@ -138,6 +139,21 @@ OVER_AND_OVER: Final = Scenario(
     lookups=2,
     steps=260,
 )
+FULL: Final = Scenario(
+    "a full disk",
+    (
+        Pusher("A", NOVEL),
+        Mover("M", OLD),
+        Collector("gc1", 2),
+        Collector("gc2", 2),
+        Deleter("del", "old"),
+        Filler("disk"),
+    ),
+    {"old": OLD, "other": OVERLAP},
+    marked=True,
+    lookups=2,
+    steps=150,
+)
 ALL: Final = (
     TWO_PUSHERS,
     SEVERAL_TRANSACTIONS,
@@ -152,6 +168,7 @@ ALL: Final = (
     GOING_BACK,
     STOPPING,
     OVER_AND_OVER,
+    FULL,
 )
 
 RUNNING: Final = Scenario(

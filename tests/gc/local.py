@@ -96,6 +96,7 @@ class ScheduledLocal(LocalStore):
         try:
             with super().write() as txn:
                 yield txn
+                self.watch.need_space()
             self.watch.committed(process, self.view())
         finally:
             process.atomic = False

@@ -243,6 +243,17 @@ class Editor(Pusher):
         raise AssertionError("a push does not come to its end")
 
 
+class Filler(Actor):
+    """Fills the disk for a while. It dies only with the disk as it was."""
+
+    crashable = False
+
+    def work(self, world: World) -> None:
+        for full in (True, False):
+            world.watch.step("fill")
+            world.watch.full = full
+
+
 class Deleter(Actor):
     """Deletes a label."""
 

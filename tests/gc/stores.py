@@ -25,6 +25,7 @@ from jvs.castore.gc.marks import (
 from jvs.castore.memory import MemoryStore, _MemoryLocks, _MemoryReadTxn, _MemoryWriteTxn, _State
 from jvs.castore.objects import object_children
 from jvs.castore.settings import StoreSettings
+from jvs.errors import NoSpaceError
 from jvs.labels.tables import LABELS, pin_rows, unpack_head
 from tests.gc.scheduler import Broken, Process, Scheduler
 
@@ -106,6 +107,7 @@ class Watch:
     held       every lock, and who holds it
     published  what the push that a process is making has inserted so far
     registered ids of the collectors, in the order in which they came
+    full       the disk is: nothing can be committed
     """
 
     def __init__(self) -> None:
@@ -113,6 +115,7 @@ class Watch:
         self.held: dict[ScheduledLock, Process | None] = {}
         self.published: dict[Process, set[bytes]] = {}
         self.registered: list[bytes] = []
+        self.full = False
         self._names: set[bytes] = set()
 
     def begin(self, view: View) -> None:
@@ -120,6 +123,7 @@ class Watch:
         self.held.clear()
         self.published.clear()
         self.registered.clear()
+        self.full = False
         self._names = set(view.objects)
 
     @property
@@ -131,6 +135,11 @@ class Watch:
         """See `Scheduler.step`."""
         if self.scheduler is not None:
             self.scheduler.step(what)
+
+    def need_space(self) -> None:
+        """Before each commit. Raises NoSpaceError."""
+        if self.full:
+            raise NoSpaceError("no space left")
 
     def killed(self, process: Process, free: Callable[[Any], None]) -> None:
         """A process is gone; `free` is called with each of its locks."""
@@ -225,6 +234,7 @@ class ScheduledMemory(MemoryStore):
         try:
             with super().write() as txn:
                 yield txn
+                self.watch.need_space()
         finally:
             process.atomic = False
         self.watch.committed(process, self.view())

@@ -268,8 +268,8 @@ class Collection:
     def _finish(self) -> None:
         """Note that everything in the index that is not fresh is reached by these roots; then sign off.
 
-        Only a collector that was alone from beginning to end and left nothing out can know that; beside another one, the next mark is a
-        whole one: what the other un-condemns becomes fresh, and what is above it need not.
+        Only a collector that was alone from beginning to end and left nothing out can know that; beside another one,
+        the next mark is a whole one: what the other un-condemns becomes fresh, and what is above it need not.
         """
         store, me, roots = self._store, self._me, self._roots
         assert roots is not None

@@ -121,8 +121,10 @@ class Marks:
         One that is in none (somebody else was faster) does not become fresh: what is above it need not be, and a mark
         of what is fresh would not come to it from there.
         """
-        keys = [sweep_key(collector, name, height) for collector in self._condemning]
-        if any([self._txn.delete(CONDEMNED, key) for key in keys]):
+        removed = [
+            self._txn.delete(CONDEMNED, sweep_key(collector, name, height)) for collector in self._condemning
+        ]
+        if any(removed):
             self._note(name)
 
     def inserted(self, name: bytes, height: int) -> None:

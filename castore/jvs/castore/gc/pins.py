@@ -50,9 +50,9 @@ class Pin:
 
     def clear(self, txn: WriteTxn) -> None:
         """In the transaction that makes a lasting root of what was protected: let it go."""
-        for name in self._names:
-            txn.delete(PINS, self._id + name)
-        txn.delete(PINS, self._id)
+        # by what is written, not by what is known here: a transaction before this one may have failed at its commit
+        for key in [key for key, _ in txn.scan(PINS, self._id, _after(self._id))]:
+            txn.delete(PINS, key)
         self._names = set()
 
     def release(self) -> None:
@@ -112,18 +112,30 @@ def remove_dead_pins(store: CollectedStore) -> int:
         lock = store.locks.take(pin.hex())
         if lock is None:
             continue
-        while True:
-            with store.write() as txn:
-                rows = list(islice(txn.scan(PINS, pin, pin + b"\xff" * 64), _BATCH))
-                for key, _ in rows:
-                    txn.delete(PINS, key)
-                if what == PUSH.encode():
-                    txn.marks.unrooted()
-            if len(rows) < _BATCH:
-                break
-        lock.release()
+        try:
+            _remove(store, pin, unrooted=what == PUSH.encode())
+        finally:
+            lock.release()
         removed += 1
     return removed
+
+
+def _remove(store: CollectedStore, pin: bytes, *, unrooted: bool) -> None:
+    while True:
+        with store.write() as txn:
+            # the row that says there is a pin goes last
+            rows = list(islice(txn.scan(PINS, pin, _after(pin), reverse=True), _BATCH))
+            for key, _ in rows:
+                txn.delete(PINS, key)
+            if unrooted:
+                txn.marks.unrooted()
+        if len(rows) < _BATCH:
+            return
+
+
+def _after(pin: bytes) -> bytes:
+    """Where the rows of a pin end."""
+    return pin + b"\xff" * 64
 
 
 def _alive(locks: Locks, name: str) -> bool:
