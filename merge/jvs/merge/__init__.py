@@ -6,6 +6,7 @@ What the contents of one file become is the business of `jvs.merge.drivers`, for
 """
 
 from jvs.merge.content import Contents, Merged, MergeDriver, Names, Options, Region
+from jvs.merge.explain import explained
 from jvs.merge.model import (
     Conflict,
     ConflictKind,
@@ -46,6 +47,7 @@ __all__ = [
     "Suggestion",
     "TreeMerge",
     "VirtualBase",
+    "explained",
     "merge_many",
     "merge_trees",
 ]

@@ -76,5 +76,5 @@ def _unchanged(tree: Tree, detail: str, rules: Rules) -> TreeMerge:
 
 
 def _last_word(first: list[Decision], second: list[Decision]) -> list[Decision]:
-    """One decision for each path: what the second pass said counts."""
-    return list({decision.path: decision for decision in (*first, *second)}.values())
+    """One decision for each path, and one for the directory there: what the second pass said counts."""
+    return list({(decision.path, decision.below): decision for decision in (*first, *second)}.values())

@@ -157,6 +157,10 @@ class Walk:
         self.nodes.append(node)
         if walked:
             self._waiting.append(node)
+        if self._explain and (not walked or start is None):
+            removed_by = None if base is None else OURS if ours is None else THEIRS if theirs is None else None
+            side = removed_by or (OURS if start is dirs[OURS] else THEIRS)
+            self.decisions.append(Decision(path, "pruned", SIDE_NAMES[side], True))
         return node
 
     def _differing(self, node: Node) -> Iterator[tuple[bytes, Triple]]:
@@ -233,6 +237,8 @@ class Walk:
             node.below[name] = child
         elif base is not None:
             self.both_lost = True
+            if self._explain:
+                self.decisions.append(Decision(path, "identical", "removed by both", True))
         versions = [
             Version(side, path, one) if one is not None and one[1] != DIRECTORY else None
             for side, one in enumerate(triple)

@@ -60,7 +60,8 @@ def test_the_largest_set_that_goes_together_is_merged(settings: StoreSettings) -
 def test_a_deletion_clashes_with_every_change() -> None:
     bench = Bench()
     base = bench.put({b"f": F(TEXT)})
-    edit, mode, gone = (bench.put(model) for model in ({b"f": F(line(1))}, {b"f": F(TEXT, 0o755)}, {}))
+    models: list[Model] = [{b"f": F(line(1))}, {b"f": F(TEXT, 0o755)}, {}]
+    edit, mode, gone = map(bench.put, models)
     result = bench.many(base, [gone, mode, edit])
     assert set(result.merged) == {edit, mode}
     assert result.left == (gone,)

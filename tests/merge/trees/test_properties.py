@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jvs.merge import Rules, TreeMerge
+from jvs.merge import Names, Rules, TreeMerge, explained
 from tests.conftest import TORTURE
 from tests.merge.trees.support import RULES, Bench, D, F, Item, L, Model, lines
 
@@ -85,7 +85,8 @@ def test_any_merge(sides: tuple[Model, Model, Model]) -> None:
     base, ours, theirs = sides
     bench = Bench()
     b, o, t = (bench.put(model) for model in sides)
-    result, other = bench.merge(b, o, t), bench.merge(b, t, o)
+    renamed = RULES._replace(options=RULES.options._replace(names=Names(b"theirs", b"base", b"ours")))
+    result, other = bench.merge(b, o, t), bench.merge(b, t, o, renamed)  # so that each side keeps its name
     assert swapped(other) == sorted((c.path, c.kind, str(c.base), str(c.ours), str(c.theirs)) for c in result.conflicts)
     tree = bench.read(result.tree.digest)
     assert bench.put(tree) == result.tree.digest  # the id is that of the content, whatever was edited
@@ -148,9 +149,13 @@ def test_explaining_changes_nothing(sides: tuple[Model, Model, Model]) -> None:
     told = bench.merge(b, o, t, Rules(RULES.content, explain=True))
     assert told._replace(decisions=()) == plain
     base, ours, theirs = (paths(model) for model in sides)
-    said = {one.path: one for one in told.decisions}
-    whole = [one.path for one in told.decisions if one.below]
+    said = {one.path for one in explained(bench.objects, b, o, t, told.decisions)}
     for path in base.keys() | ours.keys() | theirs.keys():
-        triple = {str(side.get(path)) for side in (base, ours, theirs)}
-        if len(triple) > 1 and not any(isinstance(side.get(path), D) for side in (base, ours, theirs)):
-            assert path in said or any(path[: len(above)] == above for above in whole)
+        versions = [side.get(path) for side in (base, ours, theirs)]
+        if len({str(version) for version in versions}) > 1 and not any(isinstance(one, D) for one in versions):
+            assert path in said
+    assert all(any(path in side for side in (base, ours, theirs)) for path in said - {()} - set(_aside(told)))
+
+
+def _aside(result: TreeMerge) -> list[tuple[bytes, ...]]:
+    return [path for conflict in result.conflicts for path in (conflict.path, *conflict.placed)]
