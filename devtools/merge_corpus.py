@@ -295,6 +295,27 @@ def _tiny(seed: int) -> Iterator[Triple]:
         yield Triple(f"tiny-{seed}-{number}", b"\n".join(base) + b"\n", some(base), some(base))
 
 
+def _common(seed: int) -> Iterator[Triple]:
+    """A few lines that stand about 64 times or far more often, among lines that each side has rewritten."""
+    for number in range(sys.maxsize):
+        rng = random.Random(f"common {seed} {number}")
+        often = [b"common %d" % at for at in range(rng.randint(1, 3))]
+        shape = [rng.choice(often) for _ in range(rng.choice((62, 64, 65, 66, 130, 400)) * len(often))]
+        share = rng.choice((0.2, 0.5, 1.0, 3.0))
+
+        def some(who: bytes, rng: random.Random = rng, shape: Lines = shape, share: float = share) -> Lines:
+            out: Lines = []
+            for at, line in enumerate(shape):
+                out += [b"%s %d" % (who, at)] * (rng.random() < share / 3) + [line] * (rng.random() > 0.03)
+            return out
+
+        base = some(b"base")
+        ours = some(b"ours")
+        low = rng.randint(0, len(base))
+        theirs = base[:low] + some(b"theirs")[low : low + rng.choice((1, 30, 1000))] + base[low + rng.choice((0, 20)) :]
+        yield Triple(f"common-{seed}-{number}", *(b"\n".join(side) + b"\n" for side in (base, ours, theirs)))
+
+
 CORPORA: dict[str, Callable[[int], Iterator[Triple]]] = {
     "braces": lambda seed: _corpus("braces", _braces, seed),
     "indented": lambda seed: _corpus("indented", _indented, seed),
@@ -304,6 +325,7 @@ CORPORA: dict[str, Callable[[int], Iterator[Triple]]] = {
     "periodic": lambda seed: _corpus("periodic", _periodic, seed),
     "stdlib": lambda seed: _corpus("stdlib", _real, seed),
     "line-ends": lambda seed: _corpus("line-ends", _braces, seed, ends=True),
+    "common": _common,
     "tiny": _tiny,
 }
 
@@ -334,7 +356,13 @@ def triples(count: int, seed: int = 0) -> list[Triple]:
     """`count` triples, taking turns among the corpora."""
     sources = [make(seed) for make in CORPORA.values()]
     each = -(-count // len(sources))
-    return [triple for source in sources for triple in islice(source, each)][:count]
+    return [case for source in sources for case in islice(source, each)][:count]
+
+
+def triple(name: str) -> Triple:
+    """The triple of that name, made again."""
+    corpus, seed, number = name.rsplit("-", 2)
+    return next(islice(CORPORA[corpus](int(seed)), int(number), None))
 
 
 # -- git -------------------------------------------------------------------------------------------------------------
@@ -371,8 +399,8 @@ def git_verdicts(batch: Sequence[Triple], style: Style = "merge") -> list[Verdic
         for number, side in enumerate((b"base", b"ours", b"theirs")):
             stream.append(b"commit refs/heads/%s\nmark :%d\n" % (side, number + 1))
             stream.append(b"committer a <a> 0 +0000\ndata 0\n" + (b"from :1\n" if number else b""))
-            for at, triple in enumerate(batch):
-                data = triple[1:][number]
+            for at, case in enumerate(batch):
+                data = case[1:][number]
                 stream.append(b"M 100644 inline %d\ndata %d\n%s\n" % (at, len(data), data))
         _git(folder, "fast-import", "--quiet", given=b"".join(stream))
         merge = ("-c", f"merge.conflictStyle={style}", "merge-tree", "-z", "--name-only")
@@ -396,8 +424,8 @@ def merge_file_verdicts(batch: Sequence[Triple], style: Style = "merge") -> list
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="jvs-merge-") as place:
         folder = Path(place)
-        for triple in batch:
-            for side, data in zip(("base", "ours", "theirs"), triple[1:], strict=True):
+        for case in batch:
+            for side, data in zip(("base", "ours", "theirs"), case[1:], strict=True):
                 (folder / side).write_bytes(data)
             words = ["merge-file", "-p", *(["--diff3"] if style == "diff3" else []), "ours", "base", "theirs"]
             done = subprocess.run(["git", *words], cwd=folder, capture_output=True, check=False)
@@ -408,17 +436,17 @@ def merge_file_verdicts(batch: Sequence[Triple], style: Style = "merge") -> list
 # -- comparing -------------------------------------------------------------------------------------------------------
 
 
-def merge_with_jvs(triple: Triple, style: Style = "merge") -> Merged:
+def merge_with_jvs(case: Triple, style: Style = "merge") -> Merged:
     """Ours, with the names that git writes behind its markers."""
-    return merge_lines(Contents(triple.base, triple.ours, triple.theirs), Options(style=style, names=Names()))
+    return merge_lines(Contents(case.base, case.ours, case.theirs), Options(style=style, names=Names()))
 
 
 Outcome = Literal["same", "other bytes", "falsely clean", "falsely conflicting", "other markers"]
 
 
-def compare(triple: Triple, git: Verdict) -> Outcome:
+def compare(case: Triple, git: Verdict) -> Outcome:
     """How the two merges of one triple differ; `other markers`: both conflict, the text is not the same."""
-    mine = merge_with_jvs(triple)
+    mine = merge_with_jvs(case)
     if git.clean != (not mine.conflicts):
         return "falsely conflicting" if git.clean else "falsely clean"
     if mine.data == git.data:
@@ -430,8 +458,8 @@ def check(cases: Iterable[Triple]) -> Iterator[tuple[Triple, Verdict, Outcome]]:
     """Each triple with what git made of it and how jvs compares."""
     source = iter(cases)
     while batch := list(islice(source, BATCH)):
-        for triple, verdict in zip(batch, git_verdicts(batch), strict=True):
-            yield triple, verdict, compare(triple, verdict)
+        for case, verdict in zip(batch, git_verdicts(batch), strict=True):
+            yield case, verdict, compare(case, verdict)
 
 
 def main() -> int:
@@ -451,15 +479,15 @@ def main() -> int:
         cases = triples(given.check, given.seed)
     tally: Counter[str] = Counter()
     clean = 0
-    for triple, verdict, outcome in check(cases):
+    for case, verdict, outcome in check(cases):
         tally[outcome] += 1
         clean += verdict.clean
         if outcome not in ("same", "other markers"):
-            print(f"{triple.name}: {outcome}")
+            print(f"{case.name}: {outcome}")
         if outcome != "same" and given.keep:
-            folder = given.keep / outcome.replace(" ", "-") / triple.name.replace("/", "_")
+            folder = given.keep / outcome.replace(" ", "-") / case.name.replace("/", "_")
             folder.mkdir(parents=True, exist_ok=True)
-            for side, data in (*zip(("base", "ours", "theirs"), triple[1:], strict=True), ("git", verdict.data)):
+            for side, data in (*zip(("base", "ours", "theirs"), case[1:], strict=True), ("git", verdict.data)):
                 (folder / side).write_bytes(data)
     total = tally.total()
     wrong = tally["falsely clean"] + tally["falsely conflicting"]

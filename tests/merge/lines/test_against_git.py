@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from devtools.merge_corpus import CORPORA, Triple, compare, git_can_merge, git_verdicts, merge_with_jvs, triples
+from devtools.merge_corpus import CORPORA, Triple, compare, git_can_merge, git_verdicts, merge_with_jvs, triple, triples
 
 pytestmark = pytest.mark.skipif(not git_can_merge(), reason="needs git 2.38 or later (merge-tree --write-tree)")
 
@@ -34,6 +34,13 @@ def test_merges_as_git_does() -> None:
     assert not wrong
     assert outcomes["same"] > 0.9 * COUNT
     assert 0.3 * COUNT < clean < 0.8 * COUNT, "a corpus where all merges are alike shows little"
+
+
+def test_rare_paths_merge_as_git_does() -> None:
+    """Triples that were found to tell when a limit of the search is another than git's."""
+    cases = [triple(name) for name in ("few-kinds-11-127", "common-11-789", "common-11-29", "common-11-143")]
+    for case, verdict in zip(cases, git_verdicts(cases), strict=True):
+        assert compare(case, verdict) == "same", case.name
 
 
 def test_diff3_has_gits_bytes() -> None:

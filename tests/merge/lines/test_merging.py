@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jvs.merge.content import Contents, Merged, Names, Options
-from jvs.merge.lines import merge_lines
+from jvs.merge.lines import Hunk, merge_lines
+from jvs.merge.lines.combine import Kind, Piece, Sides, refine
 
 BASE = b"one\ntwo\nthree\nfour\nfive\nsix\n"
 
@@ -39,6 +40,15 @@ def test_the_parts_of_a_conflict_share_its_base() -> None:
     regions = merge(case).conflicts
     assert [(region.ours, region.theirs) for region in regions] == [(b"x\n", b"X\n"), (b"y\n", b"Y\n")]
     assert b"".join(region.base for region in regions) == b"a\nb\nc\n"
+
+
+def test_nothing_is_joined_across_a_conflict_that_dissolved() -> None:
+    """Made by hand: a conflict on either side of one whose sides turn out equal, one line apart each."""
+    sides = Sides([0] * 5, [1, 0, 5, 0, 3], [2, 0, 5, 0, 4])
+    pieces = [Piece(Kind.CONFLICT, at, at + 1, at, at + 1, at, at + 1) for at in (0, 2, 4)]
+    hunks = [Hunk(at, at + 1, at, at + 1) for at in (0, 2, 4)]
+    assert refine(sides, pieces, hunks, hunks, ours_first=True) == [pieces[0], pieces[2]]
+    assert len(refine(sides, [pieces[0], pieces[2]], hunks, hunks, ours_first=True)) == 1
 
 
 def test_prefer_settles_only_what_clashes() -> None:

@@ -108,7 +108,7 @@ class _Search:
         a_low, a_high, b_low, b_high = box
         single, many = self._index.single.get, self._index.many.get
         best = Box(a_low, a_low, b_low, b_low)
-        longest = 1  # a run of one line must be rare to count
+        longest = 0
         rarest = _COMMONEST + 1
         common = False
         steps = 0
