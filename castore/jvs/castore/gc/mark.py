@@ -2,6 +2,10 @@
 
 Pages are visited by falling height, then layouts, then recipes by falling height, so that each is read once although
 a set that has spilled cannot be asked for what it holds. Parts and chunks have nothing below them and are only noted.
+
+What `jvs doctor` has recorded as lost is passed over: nobody can say what was below it, but what else is reachable must
+still be kept. Only of a lost page its layout is known to be below it, having the same key. Whatever else cannot be read
+ends the mark.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jvs.castore import codec
-from jvs.castore.backend import Backend, Kind, Ref, ref_of
+from jvs.castore.backend import Kind, Ref, Store, object_name, ref_of
 from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import is_lost
 from jvs.castore.gc.nameset import Budget, NameSet
 from jvs.castore.objects import checked_children
 from jvs.errors import MissingObjectError
@@ -58,7 +63,7 @@ class Mark:
     choose  leaves out what need not be visited (nor noted); None visits everything
     """
 
-    def __init__(self, store: Backend, budget: Budget, choose: Choose | None = None) -> None:
+    def __init__(self, store: Store, budget: Budget, choose: Choose | None = None) -> None:
         self._store = store
         self._choose = choose
         self.reached = Ranked(budget)
@@ -82,7 +87,13 @@ class Mark:
         step(self.read)
 
     def _visit(self, kind: Kind, key: Digest) -> None:
-        children = checked_children(kind, key, codec.decode(kind, self._store.get(kind, key)))
+        try:
+            stored = self._store.get(kind, key)
+        except MissingObjectError:
+            if not self._passes(kind, key):
+                raise
+            return
+        children = checked_children(kind, key, codec.decode(kind, stored))
         self.read += 1
         self._note(children)
 
@@ -94,11 +105,23 @@ class Mark:
             chosen = keys if self._choose is None else self._choose(kind, keys)
             if kind in WITH_HEIGHTS:
                 for key, info in zip(chosen, self._store.infos(kind, chosen), strict=True):
-                    if info is None:
+                    if info is not None:
+                        self.reached.of(kind, info.height).update((key,))
+                    elif not self._passes(kind, key):
                         raise missing(kind, key)
-                    self.reached.of(kind, info.height).update((key,))
             else:
                 self.reached.of(kind, 0).update(chosen)
+
+    def _passes(self, kind: Kind, key: Digest) -> bool:
+        """Whether an object that is not there is one to be passed over."""
+        with self._store.read() as txn:
+            if kind == Kind.LAYOUT and is_lost(txn, object_name(Kind.PAGE, key)):
+                return True  # noted below, and gone since
+            passes = is_lost(txn, object_name(kind, key))
+            has_layout = passes and kind == Kind.PAGE and txn.info(Kind.LAYOUT, key) is not None
+        if has_layout:
+            self._note((Ref(Kind.LAYOUT, key),))
+        return passes
 
 
 def missing(kind: Kind, key: Digest) -> MissingObjectError:

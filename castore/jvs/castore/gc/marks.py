@@ -38,6 +38,10 @@ MARKING: Final = 0
 FLIPPED: Final = 1
 SWEEPING: Final = 2
 
+LOST: Final = Table("gc.lost")
+"""Object name -> at_ms (8 bytes): gone although something names it, as `jvs doctor` has recorded. Deleted when the
+object is inserted anew."""
+
 ID_SIZE: Final = 4
 _RANK_SIZE: Final = 3
 _ORDER: Final = {Kind.PAGE: 0, Kind.LAYOUT: 1, Kind.RECIPE: 2, Kind.PART: 3, Kind.CHUNK: 4}
@@ -107,6 +111,7 @@ class Marks:
         self._recording = bool(known) or self._txn.get(STATE, b"complete") is not None
         serial = self._txn.get(STATE, b"serial") if self._recording else None
         self._serial = serial or bytes(ID_SIZE)
+        self._losing = self._txn.count(LOST) > 0
 
     def condemned(self, name: bytes, height: int) -> bool:
         """Whether some collector has condemned the object."""
@@ -134,7 +139,16 @@ class Marks:
             self._txn.delete(CONDEMNED, sweep_key(collector, name, height))
         for collector in self._marking:
             self._txn.put(CONDEMNED, sweep_key(collector, name, height), b"")
+        if self._losing:
+            self._txn.delete(LOST, name)
         self._note(name)
+
+    def lost(self, name: bytes, at_ms: int) -> None:
+        """Record that an object which something names is not there: marks pass over it. What was reached through it
+        may be garbage now without being fresh."""
+        self._txn.put(LOST, name, at_ms.to_bytes(8, "big"))
+        self._losing = True
+        self._mark_all()
 
     def replaced(self) -> None:
         """Note that a layout was replaced: whether it is condemned, or a candidate, is as before. What it named before
@@ -197,6 +211,17 @@ class CollectedStore(Store, Protocol):
 
     def write(self) -> AbstractContextManager[MarkedTxn]:
         """See `backend.MetaStore`."""
+
+
+def is_lost(txn: ReadTxn, name: bytes) -> bool:
+    """Whether an object was recorded as lost, and has not come back since."""
+    return txn.get(LOST, name) is not None
+
+
+def lost(txn: ReadTxn) -> Iterator[tuple[bytes, int]]:
+    """(name, at_ms) of every object that is recorded as lost."""
+    for name, at_ms in txn.scan(LOST):
+        yield name, int.from_bytes(at_ms, "big")
 
 
 def told(txn: ReadTxn, collector: Collector) -> Iterator[bytes]:
