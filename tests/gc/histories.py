@@ -139,6 +139,20 @@ OVER_AND_OVER: Final = Scenario(
     lookups=2,
     steps=260,
 )
+EDITING_REPLACED: Final = Scenario(
+    "an edit, and a reader, while layouts are replaced",
+    (
+        Editor("E", "old", OLD),
+        Reader("R", "old", OLD),
+        Replacer("L", SUB),
+        Replacer("K", SUB),
+        Collector("gc1", 2),
+        Collector("gc2"),
+    ),
+    {"old": OLD},
+    lookups=3,
+    steps=170,
+)
 FULL: Final = Scenario(
     "a full disk",
     (
@@ -168,6 +182,7 @@ ALL: Final = (
     GOING_BACK,
     STOPPING,
     OVER_AND_OVER,
+    EDITING_REPLACED,
     FULL,
 )
 

@@ -15,10 +15,24 @@ from jvs.castore.gc import collection, marks, pins, rescue
 from jvs.castore.gc.collection import Collection, Limits, Removed
 from jvs.castore.gc.marks import CONDEMNED, FLIPPED, FRESH, SWEEPING, Marks, name_in, sweep_key
 from jvs.castore.gc.pins import Pin
+from jvs.castore.objects import ObjectStore
 from jvs.castore.publish import PublishQueue
 from jvs.errors import MissingObjectError
 from tests.gc import histories, scenarios, stores
-from tests.gc.scenarios import NOVEL, OLD, OVERLAP, RELAID, SUB, Collector, Deleter, Mover, Pusher, Replacer, Scenario
+from tests.gc.scenarios import (
+    NOVEL,
+    OLD,
+    OVERLAP,
+    RELAID,
+    SUB,
+    Collector,
+    Deleter,
+    Mover,
+    Pusher,
+    Reader,
+    Replacer,
+    Scenario,
+)
 from tests.gc.scheduler import Act
 from tests.gc.stores import ScheduledMemory
 
@@ -291,6 +305,19 @@ def _replace_quietly(self: PublishQueue[Any], txn: Any, *args: Any) -> int:
         return _replace(self, txn, *args)
 
 
+def _small_file_twice(self: ObjectStore, page: bytes, file: Any) -> bytes:
+    """Reads the layout once more, and no more."""
+    for again in (False, True):
+        place = self.place(page, file)
+        try:
+            return self.part(place.key)[place.offset : place.offset + file.size]
+        except MissingObjectError:
+            if again:
+                raise
+        self._places.discard(page)
+    raise AssertionError
+
+
 # -- small scenarios, and the stories they are for
 
 WANTED: Final = Scenario(
@@ -348,6 +375,12 @@ REPLACED_SHARED: Final = Scenario(
     {"old": OLD},
     marked=True,
     steps=60,
+)
+READ_REPLACED: Final = Scenario(
+    "a reader while layouts are replaced",
+    (Reader("R", "old", {b"sub": SUB}), Replacer("L", SUB), Replacer("K", SUB), Collector("gc1"), Collector("gc2")),
+    {"old": {b"sub": SUB}},
+    steps=100,
 )
 UNDONE: Final = Scenario(
     "a label made and deleted",
@@ -482,6 +515,13 @@ def deleted_while_read(store: ScheduledMemory) -> Sequence[Act]:
     return (Act("R", "get"), Act("del"), Act("gc1"), Act("R"))
 
 
+def replaced_while_read(store: ScheduledMemory) -> Sequence[Act]:
+    """R has read a layout when L replaces it, and the next one when K does; each time the old part is collected."""
+    to_the_part = (Act("R", "get"), Act("R", 1)) * 3
+    again = (Act("R", "get"), Act("R", 1)) * 2
+    return (*to_the_part, Act("L"), Act("gc1"), *again, Act("K"), Act("gc2"), Act("R"))
+
+
 MUTATIONS: Final = (
     Mutation(
         "a publish looks up every child in the transaction that inserts its parent",
@@ -588,6 +628,12 @@ MUTATIONS: Final = (
         swept_between_transactions,
     ),
     Mutation("a long reader pins", [(scenarios, "pin_snapshot", _unpinned)], histories.READING, deleted_while_read),
+    Mutation(
+        "a reader reads the layout again as long as it changes",
+        [(ObjectStore, "small_file", _small_file_twice)],
+        READ_REPLACED,
+        replaced_while_read,
+    ),
     Mutation(
         "a layout's replacement tells the parts it names",
         [(PublishQueue, "_replace", _replace_quietly)],

@@ -15,8 +15,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations, permutations, product
-from typing import Final, NamedTuple, Protocol
+from itertools import permutations
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+R = TypeVar("R")
 
 MAX_STEPS: Final = 20_000
 """Steps after which a schedule is taken to run for ever."""
@@ -256,20 +258,27 @@ class Switch(NamedTuple):
 
 
 class Bounded:
-    """Processes run one after the other in an order, but for a few switches (preemptions)."""
+    """Processes run one after the other in an order, but for a few switches (preemptions).
 
-    def __init__(self, order: Sequence[str], switches: Iterable[Switch]) -> None:
-        self._order = order
-        self._switches = {switch.step: switch for switch in switches}
+    seen  (step, who ran, who was alive), wherever somebody might have been preempted
+    """
+
+    def __init__(self, order: Sequence[str], switches: Sequence[Switch]) -> None:
+        self.order = order
+        self.switches = switches
+        self.seen: list[tuple[int, str, list[str]]] = []
+        self._at = {switch.step: switch for switch in switches}
 
     def choose(self, alive: Sequence[Process], current: Process | None, step: int) -> Choice:
-        names = {process.name for process in alive}
-        switch = self._switches.pop(step, None)
-        if switch is not None and switch.to in names:
+        names = [process.name for process in alive]
+        if current is not None:
+            self.seen.append((step, current.name, names))
+        switch = self._at.get(step)
+        if switch is not None:
             return Choice(switch.to, switch.crash)
         if current is not None:
             return Choice(current.name)
-        return Choice(next(name for name in self._order if name in names))
+        return Choice(next(name for name in self.order if name in names))
 
 
 class RandomPriorities:
@@ -372,10 +381,20 @@ def sampled(seed: int, length: int, *, crash: float = 0.3) -> Iterator[Strategy]
             yield RandomWalk(rng, rng.choice((0.05, 0.1, 0.3, 0.6)), crash / length)
 
 
-def bounded(names: Sequence[str], crashable: Sequence[str], length: int, preemptions: int) -> Iterator[Strategy]:
-    """Every schedule of at most `length` steps with this many preemptions or crashes."""
-    targets = [(name, False) for name in names] + [(name, True) for name in crashable]
-    for order in permutations(names):
-        for steps in combinations(range(1, length), preemptions):
-            for to in product(targets, repeat=preemptions):
-                yield Bounded(order, [Switch(step, *target) for step, target in zip(steps, to, strict=True)])
+def bounded(
+    names: Sequence[str], crashable: Sequence[str], preemptions: int, run: Callable[[Strategy], R]
+) -> Iterator[R]:
+    """What every schedule with at most so many preemptions or crashes gives, each run once."""
+    todo = [Bounded(order, ()) for order in permutations(names)]
+    while todo:
+        strategy = todo.pop()
+        yield run(strategy)
+        order, switches = strategy.order, strategy.switches
+        if len(switches) == preemptions:
+            continue
+        after = switches[-1].step if switches else -1
+        for step, current, alive in strategy.seen:
+            if step > after:
+                others = [Switch(step, name) for name in alive if name != current]
+                others += [Switch(step, name, crash=True) for name in alive if name in crashable]
+                todo.extend(Bounded(order, (*switches, switch)) for switch in others)

@@ -198,18 +198,23 @@ class ObjectStore:
     def small_file(self, page: Digest, file: File) -> bytes:
         """The bytes of a file that lies in a part, verified by digest and size.
 
-        A miss reads the layout once more before it is reported: a layout may have been replaced meanwhile.
+        A miss reads the layout again as long as it says something else than before: layouts may be replaced.
         """
-        for again in (False, True):
+        last: Place | None = None
+        while True:
+            place = self.place(page, file)
             try:
-                place = self.place(page, file)
                 data = self.part(place.key)[place.offset : place.offset + file.size]
+            except MissingObjectError:
+                if place == last:
+                    raise
+            else:
                 if len(data) == file.size and file_digest(data) == file.digest:
                     return data
                 self._parts.discard(place.key)
-            except MissingObjectError:
-                if again:
-                    raise
+                if place == last:
+                    break
+            last = place
             self._places.discard(page)
         raise IntegrityError(
             f"the file {display(file.name)} of page {page.hex()[:16]} is damaged: its bytes in part "
@@ -316,12 +321,7 @@ class ObjectStore:
 def object_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:
     """Everything directly below an object in the closed index (DESIGN 6), from its plain bytes."""
     if kind == Kind.PAGE:
-        page = decode_page(plain)
-        refs = [Ref(Kind.PAGE, child.digest) for child in page.children]
-        refs += [Ref(Kind.PAGE, entry[3]) for entry in page.entries if entry[1] == DIRECTORY]
-        if any(entry[1] == FILE and entry[3] for entry in page.entries):
-            refs.append(Ref(Kind.LAYOUT, key))
-        return refs
+        return page_children(key, decode_page(plain))
     if kind == Kind.LAYOUT:
         return decode_layout(key, plain).children()
     if kind == Kind.RECIPE:
@@ -329,6 +329,15 @@ def object_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:
         below = Kind.CHUNK if recipe.tag == CHUNKS else Kind.RECIPE
         return [Ref(below, digest) for digest in dict.fromkeys(piece.digest for piece in recipe.pieces)]
     return []
+
+
+def page_children(digest: Digest, page: Page) -> list[Ref]:
+    """Everything directly below a page: child pages, directories, its layout."""
+    refs = [Ref(Kind.PAGE, child.digest) for child in page.children]
+    refs += [Ref(Kind.PAGE, entry[3]) for entry in page.entries if entry[1] == DIRECTORY]
+    if any(entry[1] == FILE and entry[3] for entry in page.entries):
+        refs.append(Ref(Kind.LAYOUT, digest))
+    return refs
 
 
 def checked_children(kind: Kind, key: Digest, plain: bytes) -> list[Ref]:

@@ -28,7 +28,7 @@ from jvs.castore.manifest import DIRECTORY, FILE, Entry, File, Tree
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.recipe import Piece
-from jvs.errors import IntegrityError, StateError
+from jvs.errors import IntegrityError, MissingObjectError, StateError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -163,7 +163,7 @@ class ContentWriter:
                 kind, key, offset = place
                 if kind == Kind.PART:
                     if key != held:
-                        held, part = key, objects.part(key)
+                        held, part = key, self._part(key)
                     data = part[offset : offset + size]
                     if len(data) != size or blake3(data).digest() != digest:
                         data = objects.small_file(page, entry)  # reads the layout anew, or says what is damaged
@@ -264,6 +264,13 @@ class ContentWriter:
 
                 self._pool = ThreadPoolExecutor(DECODERS, "jvs-chunk")
             return self._pool
+
+    def _part(self, key: Digest) -> bytes:
+        """A part; nothing when it is gone: the layout was replaced, and is read anew for each file."""
+        try:
+            return self._objects.part(key)
+        except MissingObjectError:
+            return b""
 
     def _settle(self, fd: int, info: os.stat_result, path: bytes, mode: int) -> os.stat_result:
         """Give a file that was written its permission bits, as far as rule and file system let it."""
