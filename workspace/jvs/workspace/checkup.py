@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from jvs.castore import verify as verification
-from jvs.castore.backend import Kind
+from jvs.castore.affected import Affected
+from jvs.castore.backend import Kind, Ref, object_name
 from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import is_lost
 from jvs.castore.local.verify import Finding, verify_store
+from jvs.castore.verify import Fault, Sample
 from jvs.errors import IntegrityError
 from jvs.labels.roots import roots
 from jvs.labels.verify import verify_labels
@@ -18,6 +23,11 @@ from jvs.workspace.results import Damage, VerifyResult
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
+
+PLACES: Final = 100
+"""Most paths that are named ..."""
+PLACES_EACH: Final = 20
+"""... and most of one snapshot."""
 
 
 class _Meter:
@@ -35,53 +45,101 @@ class _Meter:
             self._progress.update(self._bytes, self._total, self._items)
 
 
-def verify(repo: Repo, revision: str | None, progress: Progress | None) -> VerifyResult:
+def verify(
+    repo: Repo, revision: str | None, progress: Progress | None, sample: Sample | None = None
+) -> VerifyResult:
     """Verify one snapshot, or (None) everything: every object, the closure of the index, every file of every page,
-    the index against the packs, the tables, the label chains and the journal."""
+    the index against the packs, the tables, the label chains and the journal. sample: of the objects only these."""
     if revision is not None:
         root = repo.snapshot_of(repo.resolve(revision))
         meter = _Meter(progress, repo.objects.tree(root).bytes)
         with pinned(repo, root, what="verify"):
             checked = verification.verify_snapshot(repo.objects, root, meter.tick)
-        return VerifyResult(checked.objects, checked.bytes, _damages(checked.faults))
+        return VerifyResult(checked.objects, checked.bytes, _damages(as_recorded(repo, checked.faults)))
     found = list(verify_store(repo.store, objects=False))
     damaged = [_of_store(finding) for finding in found]
     if any(finding.kind == "index" for finding in found):
         return VerifyResult(0, 0, tuple(damaged))  # to read on through a damaged index could end this process
-    checked = verification.verify_all(repo.objects, _Meter(progress, None).tick)
-    damaged += _damages(_with_paths(repo, checked.faults))
-    damaged += label_faults(repo) or lost_snapshots(repo)
-    return VerifyResult(checked.objects, checked.bytes, tuple(damaged))
+    checked = verify_objects(repo, progress, sample=sample)
+    wrong = label_faults(repo)
+    damaged += _damages(checked.faults if wrong else _with_paths(repo, checked.faults))
+    damaged += wrong or lost_snapshots(repo)
+    return VerifyResult(checked.objects, checked.bytes, tuple(damaged), sample)
+
+
+def verify_objects(
+    repo: Repo, progress: Progress | None, *, content: bool = True, sample: Sample | None = None
+) -> verification.Checked:
+    """Verify every object, or those of a sample; see `everything.verify_all`."""
+    meter = _Meter(progress, None)
+    if sample is not None:
+        checked = verification.verify_sample(repo.objects, sample, meter.tick)
+    else:
+        from jvs.castore.everything import verify_all
+
+        spill = os.path.join(repo.store.path, "gc")
+        directory = spill if os.path.isdir(spill) and not repo.store.readonly else None
+        checked = verify_all(repo.objects, meter.tick, content=content, directory=directory)
+    return checked._replace(faults=as_recorded(repo, checked.faults))
+
+
+def as_recorded(repo: Repo, faults: Iterable[Fault]) -> list[Fault]:
+    """The faults, of those objects that were given up already it being said."""
+    with repo.store.read() as txn:
+        return [
+            fault._replace(reason=f"{fault.reason}: it was recorded as lost")
+            if is_lost(txn, object_name(*fault.ref)) and txn.info(*fault.ref) is None
+            else fault
+            for fault in faults
+        ]
 
 
 def _of_store(finding: Finding) -> Damage:
     return Damage(None if finding.path is None else finding.path.encode(), finding.digest, finding.reason)
 
 
-def _damages(faults: Iterable[verification.Fault]) -> tuple[Damage, ...]:
+def _damages(faults: Iterable[Fault]) -> tuple[Damage, ...]:
     return tuple(
         Damage(None if fault.path is None else b"/".join(fault.path), fault.ref.key, fault.reason) for fault in faults
     )
 
 
-def _with_paths(repo: Repo, faults: list[verification.Fault]) -> list[verification.Fault]:
+def _with_paths(repo: Repo, faults: list[Fault]) -> list[Fault]:
     """The faults, each with the first place that meets it: LABEL:PATH, or ID:PATH of an older snapshot."""
     left = {fault.ref: fault for fault in faults}
-    named: list[verification.Fault] = []
-    for name, root in _roots(repo) if faults else ():
-        for fault in verification.affected_paths(repo.objects, root, tuple(left.values())):
-            left.pop(fault.ref, None)
-            where = b"/".join(fault.path or ())
-            named.append(fault._replace(path=(name + b":" + where,)))
+    named: list[Fault] = []
+    if faults:
+        affected = Affected(repo.objects, left.keys())
+        for name, root in kept_snapshots(repo):
+            for ref, path in affected.paths(root) if left else ():
+                fault = left.pop(ref, None)
+                if fault is not None:
+                    named.append(fault._replace(path=(name + b":" + b"/".join(path),)))
     return named + list(left.values())
 
 
-def _roots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
-    """(name, snapshot) of every label's head, then of every other snapshot."""
+def affected_places(repo: Repo, refs: Collection[Ref]) -> tuple[list[bytes], int]:
+    """(LABEL:PATH, or ID:PATH of an older snapshot, that lead to these objects; how many snapshots do): at most
+    PLACES_EACH of one snapshot and PLACES in all, but every snapshot counts."""
+    affected = Affected(repo.objects, refs)
+    places: list[bytes] = []
+    snapshots = 0
+    for name, root in kept_snapshots(repo):
+        paths = dict.fromkeys(b"/".join(path) for _, path in islice(affected.paths(root), PLACES_EACH))
+        snapshots += bool(paths)
+        places += [name + b":" + path for path in paths]
+    return places[:PLACES], snapshots
+
+
+def kept_snapshots(repo: Repo) -> Iterator[tuple[bytes, Digest]]:
+    """(name, snapshot) of every label's head, then of every other protected snapshot."""
     heads = list(repo.labels.list())
     yield from ((info.name.encode(), info.ca_id) for info in heads)
-    seen = {info.ca_id for info in heads}
-    yield from ((ca_id.hex()[:12].encode(), ca_id) for ca_id, _at in repo.snapshots() if ca_id not in seen)
+    with repo.store.read() as txn:
+        others = dict.fromkeys(root.ca_id for root in roots(txn, 0))
+    for info in heads:
+        others.pop(info.ca_id, None)
+    yield from ((ca_id.hex()[:12].encode(), ca_id) for ca_id in others)
 
 
 def lost_snapshots(repo: Repo) -> Iterator[Damage]:

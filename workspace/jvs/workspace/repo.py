@@ -28,6 +28,7 @@ from jvs.labels.store import Labels, wall_clock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jvs.castore.verify import Sample
     from jvs.workspace.gc_results import Exclusive, GcPlan, GcRun
     from jvs.workspace.merging.many import ManyResult
     from jvs.workspace.merging.merge import MergeOptions
@@ -203,11 +204,14 @@ class Repo:
 
         return patch.patch(self, result, words=words)
 
-    def verify(self, revision: str | None = None, *, progress: Progress | None = None) -> VerifyResult:
-        """Read and check every byte of a snapshot (None: of everything in the store); see `checkup`."""
+    def verify(
+        self, revision: str | None = None, *, sample: Sample | None = None, progress: Progress | None = None
+    ) -> VerifyResult:
+        """Read and check every byte of a snapshot (None: of everything in the store, or of a sample of its objects);
+        see `checkup`."""
         from jvs.workspace import checkup
 
-        return checkup.verify(self, revision, progress)
+        return checkup.verify(self, revision, progress, sample)
 
     def stats(self, by: str | None = None) -> StatsResult:
         """Logical and stored bytes; see `inspection.stats`."""

@@ -7,12 +7,15 @@ with `*_b64` beside those that are not UTF-8.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE, Entry
 from jvs.castore.names import json_fields
 from jvs.errors import JvsError
+
+if TYPE_CHECKING:
+    from jvs.castore.verify import Sample
 
 Json = dict[str, Any]
 
@@ -275,11 +278,13 @@ class Damage(NamedTuple):
 
 
 class VerifyResult(NamedTuple):
-    """`fs verify`. checked: objects; bytes: plain bytes read and hashed; exit 8 when `damaged` is not empty."""
+    """`fs verify`. checked: objects; bytes: plain bytes read and hashed; sample: which objects, if not all; exit 8 when
+    `damaged` is not empty."""
 
     checked: int
     bytes: int
     damaged: tuple[Damage, ...]
+    sample: Sample | None = None
 
     @property
     def ok(self) -> bool:
@@ -287,13 +292,16 @@ class VerifyResult(NamedTuple):
         return not self.damaged
 
     def as_json(self) -> Json:
-        """{checked, bytes, ok, damaged}."""
-        return {
+        """{checked, bytes, ok, damaged, sample?}."""
+        out: Json = {
             "checked": self.checked,
             "bytes": self.bytes,
             "ok": self.ok,
             "damaged": [item.as_json() for item in self.damaged],
         }
+        if self.sample is not None:
+            out["sample"] = {"percent": self.sample.percent, "seed": self.sample.seed}
+        return out
 
 
 class StatsRow(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -267,16 +268,18 @@ class LocalStore:
                 return self._packs.read(kind, key, row.pack, row.offset, row.stored)
             except IntegrityError as exc:
                 failed = exc
-            except FileNotFoundError:
+            except OSError as exc:
+                if exc.errno not in (errno.ENOENT, errno.EIO):
+                    raise os_error(exc, f"reading pack {row.pack.hex()}") from exc
+                gone = exc.errno == errno.ENOENT
+                how = f"its pack {row.pack.hex()} {'is gone' if gone else 'cannot be read there: ' + str(exc.strerror)}"
                 failed = IntegrityError(
-                    f"{kind.name.lower()} {key.hex()} is lost: its pack {row.pack.hex()} is gone",
+                    f"{kind.name.lower()} {key.hex()} is lost: {how}",
                     kind=kind.name.lower(),
                     digest=key.hex(),
                     pack=row.pack.hex(),
                     offset=row.offset,
                 )
-            except OSError as exc:
-                raise os_error(exc, f"reading pack {row.pack.hex()}") from exc
         raise MissingObjectError(
             f"{kind.name.lower()} {key.hex()} is not in the store", kind=kind.name.lower(), digest=key.hex()
         )

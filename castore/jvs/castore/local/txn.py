@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import lmdb
 
 from jvs.castore import records
-from jvs.castore.backend import Kind, ObjectInfo, Table, object_name
+from jvs.castore.backend import Kind, ObjectInfo, Stored, Table, object_name
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import Marks
 from jvs.castore.local.env import Environment
@@ -309,15 +309,17 @@ class LocalWriteTxn(LocalReadTxn):
         self.marks.removed(name, row.height)
         return self.delete(OBJECTS, name)
 
-    def move_object(self, name: bytes, old: Place, new: Place) -> bool:
-        """Let an object lie at `new` if it still lies at `old`; whether it did."""
+    def move_object(self, name: bytes, old: Place, new: Place, anew: Stored | None = None) -> bool:
+        """Let an object lie at `new` if it still lies at `old`; whether it did. anew: it was encoded anew for that."""
         row = self.object_row(name)
         if row is None or Place(row.pack, row.offset) != old:
             return False
-        length = record_length(row.stored)
-        self._account(old.pack, -length)
-        self._account(new.pack, length)
-        value = ObjectRow.FORMAT.pack(*new, row.stored, row.size, row.codec, row.height, row.seq)
+        size, stored, codec = row.size, row.stored, row.codec
+        if anew is not None:
+            size, stored, codec = anew.size, len(anew.data), anew.codec
+        self._account(old.pack, -record_length(row.stored))
+        self._account(new.pack, record_length(stored))
+        value = ObjectRow.FORMAT.pack(*new, stored, size, codec, row.height, row.seq)
         self.put(OBJECTS, name, value)
         return True
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from jvs.castore.backend import Kind, Ref, Stored, WriteTxn
+from jvs.castore.backend import Kind, Ref, Stored, WriteTxn, object_name
 from jvs.castore.digest import Digest
 from jvs.castore.local.committed import check_not_rolled_back
 from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
@@ -23,7 +23,7 @@ from jvs.castore.local.pack import (
     pack_header,
     pack_path,
 )
-from jvs.castore.local.tables import OPEN_PACKS, PackRow
+from jvs.castore.local.tables import OPEN_PACKS, ObjectRow, PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
 from jvs.castore.publish import PublishQueue
 from jvs.errors import JvsError, NoSpaceError, StoreError
@@ -304,7 +304,7 @@ class LocalWriter:
             pack.recorded_end = pack.end
             pack.recorded_full = pack.full
 
-    # -- moving what is published (for the collector)
+    # -- moving what is published (for the collector, and for repairs)
 
     def copy(self, raw: bytes) -> Place:
         """Append a whole record as it is; where it lies now. Nothing refers to it before `move`."""
@@ -325,6 +325,26 @@ class LocalWriter:
                 moved += sum(txn.move_object(*move) for move in moves[start : start + _MOVE_BATCH])
         self._let_go()
         return moved
+
+    def mend(self, mended: Sequence[tuple[ObjectRow, Kind, Digest, Stored]], then: Callable[[WriteTxn], None]) -> int:
+        """Let objects that are in the index, but damaged, lie where they are written anew: each (row that was found to
+        lead to damage, its kind and key, the object), if its row still says the same. As with `move`, nothing else
+        about them changes. `then` runs in the transaction that does it; how many were mended."""
+        self._check()
+        places = [self._write(encode_header(kind, key, new, row.seq), new.data) for row, kind, key, new in mended]
+        try:
+            self._make_durable()
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
+        with self._recording() as txn:
+            done = sum(
+                txn.move_object(object_name(kind, key), Place(row.pack, row.offset), place, new)
+                for (row, kind, key, new), place in zip(mended, places, strict=True)
+            )
+            if done:
+                then(txn)
+        self._let_go()
+        return done
 
     # -- failing and ending
 
