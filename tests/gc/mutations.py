@@ -28,6 +28,7 @@ from tests.gc.stories import (
     LEFT,
     MARKED,
     NEW,
+    PINNED,
     PUSHED,
     READ_REPLACED,
     RELAID_MEANWHILE,
@@ -44,6 +45,7 @@ from tests.gc.stories import (
     listed_swept_inserted,
     marked_between_transactions,
     marked_swept_inserted,
+    removed_while_read,
     replaced_after_the_mark,
     replaced_twice,
     replaced_while_read,
@@ -336,6 +338,13 @@ def _small_file_twice(self: ObjectStore, page: bytes, file: Any) -> bytes:
     raise AssertionError
 
 
+def _all_pinned(self: Collection, txn: Any, roots: Any) -> Any:
+    found = self._budget.set(33)
+    found.update(object_name(Kind.PAGE, root) for root in roots(txn))
+    found.update(name for _, name in pins.live_pins(txn, self._store.locks))
+    return found
+
+
 MUTATIONS: Final = (
     Mutation(
         "a publish looks up every child in the transaction that inserts its parent",
@@ -425,6 +434,12 @@ MUTATIONS: Final = (
         [(Marks, "uncondemn", _uncondemn_always_noted)],
         WANTED_TWICE,
         saved_twice,
+    ),
+    Mutation(
+        "a pin that names what is gone is none",
+        [(Collection, "_roots_in", _all_pinned)],
+        PINNED,
+        removed_while_read,
     ),
     Mutation(
         "a push of several transactions pins its tops", [(Pin, "change", _pin_nothing)], NEW, swept_between_transactions

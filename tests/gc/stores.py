@@ -165,7 +165,7 @@ class Watch:
         }
         for _, pin in pin_rows(view.txn):
             found[object_name(Kind.PAGE, pin.ca_id)] = "pinned"
-        living = {lock.name for lock in self.held}
+        living = {lock.name for lock in self.held if lock.made}  # else somebody is removing the pin
         for key, _ in view.txn.scan(PINS):
             if len(key) > _PIN_SIZE and key[:_PIN_SIZE].hex() in living:
                 found[key[_PIN_SIZE:]] = "the root of a pin"

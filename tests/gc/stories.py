@@ -94,6 +94,29 @@ UNDONE: Final = Scenario(
 )
 
 
+PINNED: Final = Scenario(
+    "the pin of somebody who died",
+    (Pusher("A", NOVEL), Collector("gc1"), Collector("gc2"), Collector("gc3")),
+    {"old": OVERLAP},
+    lookups=2,
+    steps=120,
+)
+
+
+def removed_while_read(store: ScheduledMemory) -> Sequence[Act]:
+    """A dies when gc1 has looked for dead pins; gc1 sweeps what A has published, and dies. gc2 is just removing A's pin
+    when gc3 reads the roots."""
+    return (
+        Act("A", lambda: len(store.state.objects) > 7),
+        Act("gc1", lambda: store.phase(1) is not None),
+        Act("A", 0, crash=True),
+        Act("gc1", lambda: len(store.state.objects) == 6, crash=True),
+        Act("gc2", "write"),
+        Act("gc3"),
+        Act("gc2"),
+    )
+
+
 def flipped_between(store: ScheduledMemory) -> Sequence[Act]:
     """M has saved some of what gc1 condemned when gc2 condemns all of it."""
     return (
