@@ -84,7 +84,7 @@ def merge_many(sink: TreeSink, base: Digest, heads: Sequence[Digest], rules: Rul
             tree, merged = many.fold(candidate)
             if len(merged) > len(best):
                 best, result = merged, tree
-        tree_of = _transfer(sink, over, best, result)
+        tree_of = transfer(sink, over, best, result)
     left = tuple(head for head in wanted if head not in best)
     return ManyMerge(tree_of, best, left, tuple(many.clashes))
 
@@ -168,7 +168,7 @@ class _Step:
         self.below: list[tuple[Directory, _Step]] = []
 
 
-def _transfer(sink: TreeSink, over: ObjectStore, heads: Sequence[Digest], final: Digest) -> Tree:
+def transfer(sink: TreeSink, over: ObjectStore, heads: Sequence[Digest], final: Digest) -> Tree:
     """Write the tree `final` of the layer `over` to the sink: only what the store has not."""
     if not sink.objects.backend.missing(Kind.PAGE, [final]):
         return sink.objects.tree(final)

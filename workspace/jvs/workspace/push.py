@@ -53,7 +53,7 @@ class PushOptions(NamedTuple):
     rehash: bool = False
     skip_unreadable: bool = False
     merged: tuple[Digest, ...] | None = None
-    """Entries, beside the label's head, that the directory's content was merged from; None: the move is no merge."""
+    """Entries that the directory's content was merged from, beside the label's head; None: the move is no merge."""
 
     def check(self) -> None:
         """Raise UsageError for what cannot be meant together, and for a malformed label name."""
@@ -198,6 +198,7 @@ def move(
     head = repo.labels.get_in(txn, options.label)
     came_from = repo.labels.kept_in(txn, parents) if head is None or options.force else (head.entry_id,)
     if options.merged is not None:
+        parents = options.merged
         came_from = tuple(dict.fromkeys((*came_from, *repo.labels.kept_in(txn, options.merged))))
     request = MoveRequest(
         options.label,

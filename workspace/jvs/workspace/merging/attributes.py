@@ -31,7 +31,9 @@ class TreeAttributes:
     def of(self, path: bytes) -> Settings:
         """The attributes of the file at `path`."""
         *above, name = path.split(b"/")
-        attributes = self._in(tuple(above))
+        attributes = None
+        for depth in range(len(above) + 1):  # from the root down, so that no tree is too deep to recurse into
+            attributes = self._in(tuple(above[:depth]))
         return NO_SETTINGS if attributes is None else attributes.of(above, name)
 
     def _in_directory(self, directory: tuple[bytes, ...]) -> Attributes | None:

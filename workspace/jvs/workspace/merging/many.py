@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore.backend import WriteTxn
 from jvs.castore.digest import Digest
 from jvs.castore.names import json_fields
-from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, JvsError, LabelMovedError, StateError, UsageError
 from jvs.labels.lineage import common_bases
 from jvs.labels.model import Entry
 from jvs.labels.moves import MoveRequest
 from jvs.merge.model import Conflict
 from jvs.merge.octopus import Clash, ManyMerge, merge_many
-from jvs.workspace.merging.merge import MergeOptions, rules_for
+from jvs.workspace.merging.merge import MergeOptions, rules_for, writer_of
 from jvs.workspace.merging.operands import Operand, operand, tree_of
 from jvs.workspace.merging.results import SHOWN_CONFLICTS
 from jvs.workspace.reading import pinned
@@ -23,6 +23,9 @@ from jvs.workspace.results import Json, optional_hex
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
+
+
+_BASE = "give a base yourself: --base REV"
 
 
 class ShownClash(NamedTuple):
@@ -103,7 +106,7 @@ def _attempt(repo: Repo, sides: Sequence[Operand], options: MergeOptions) -> Man
     base = _base(repo, sides, options)
     target = None if options.into is None else _target(repo, options.into, base, sides)
     heads = tuple(dict.fromkeys(side.ca_id for side in sides))
-    with pinned(repo, base, *heads, what="merge"), TreeWriter(repo.objects) as writer:
+    with pinned(repo, base, *heads, what="merge"), writer_of(repo, options) as writer:
         rules = rules_for(repo.objects, base, base, base, options)
         found = merge_many(writer, base, heads, rules)
         result = _answer(sides, base, found, options)
@@ -141,7 +144,7 @@ def _answer(sides: Sequence[Operand], base: Digest, found: ManyMerge, options: M
         error = StateError(
             f"not everything goes together: left out {', '.join(left)}",
             code="merge-conflict",
-            next=f"jvs fs merge {other} {left[0]} --out DIR (to settle it by hand)",
+            next=f"{shlex.join(['jvs', 'fs', 'merge', other, left[0]])} --out DIR (to settle it by hand)",
         )
     return ManyResult(
         "conflict" if left else "merged",
@@ -169,13 +172,15 @@ def _base(repo: Repo, sides: Sequence[Operand], options: MergeOptions) -> Digest
             try:
                 common = common_bases(txn, common, side.sources)
             except CollectedError as error:
-                error.next = "give a base yourself: --base REV"
+                error.next = _BASE
                 raise
     if not common:
-        raise StateError(
-            "the revisions have no common ancestor", code="no-merge-base", next="give a base yourself: --base REV"
-        )
-    return tree_of(repo, common[0])
+        raise StateError("the revisions have no common ancestor", code="no-merge-base", next=_BASE)
+    try:
+        return tree_of(repo, common[0])
+    except CollectedError as error:
+        error.next = _BASE
+        raise
 
 
 def _target(repo: Repo, into: str, base: Digest, sides: Sequence[Operand]) -> tuple[int | None, Digest | None]:
@@ -186,7 +191,7 @@ def _target(repo: Repo, into: str, base: Digest, sides: Sequence[Operand]) -> tu
     if head.ca_id != base and all(head.ca_id != side.ca_id for side in sides):
         raise LabelMovedError(
             f"{into} stands at {head.ca_id.hex()[:12]}, which is none of what is merged",
-            next=f"jvs fs merge --all {into} {' '.join(side.text for side in sides)} --into {into}",
+            next=shlex.join(["jvs", "fs", "merge", "--all", into, *(side.text for side in sides), "--into", into]),
             label=into,
             current=head.ca_id.hex(),
             current_generation=head.generation,

@@ -5,6 +5,7 @@ A label that moves while its merge is made is merged again, up to `retries` time
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,14 +13,17 @@ from jvs.castore.backend import WriteTxn
 from jvs.castore.digest import Digest
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import LabelMovedError, StateError, UsageError
+from jvs.errors import LabelMovedError, MissingChildrenError, StateError, UsageError
 from jvs.labels.lineage import common_bases
 from jvs.labels.model import Entry, Expect
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
 from jvs.merge.content import Contents, Merged, Names, Options, Prefer, Style
 from jvs.merge.drivers.chain import decide, merge_content
+from jvs.merge.explain import explained
+from jvs.merge.layer import layered
 from jvs.merge.model import Decision, Rules, TreeMerge
+from jvs.merge.octopus import transfer
 from jvs.merge.recursive import VirtualBase
 from jvs.merge.trees import merge_trees
 from jvs.workspace.merging.attributes import TreeAttributes
@@ -80,6 +84,7 @@ class Prepared(NamedTuple):
     bases: int
     forward: Digest | None
     tree: TreeMerge | None
+    decisions: tuple[Decision, ...]
     recorded: tuple[Applied, ...]
     notes: tuple[str, ...]
 
@@ -99,12 +104,16 @@ def merge(repo: Repo, ours: str, theirs: str, options: MergeOptions) -> MergeRes
     for attempt in range(1, options.retries + 2):
         left, right = operand(repo, ours), operand(repo, theirs)
         check_sides(left, right, options.base, two_way=options.two_way)
-        target = _target(repo, options.into, left)
+        target = _target(repo, options.into, left, right)
         try:
             done = _attempt(repo, left, right, options, target)
         except LabelMovedError:
             if attempt > options.retries:
                 raise
+        except MissingChildrenError:  # what it found to be there was collected since
+            if attempt > options.retries:
+                raise
+            repo.objects.forget()
         else:
             return done._replace(attempts=attempt)
     raise AssertionError("the last attempt returns or raises")
@@ -126,24 +135,33 @@ def push_with_merge(
 
 
 def _attempt(repo: Repo, ours: Operand, theirs: Operand, options: MergeOptions, target: Target | None) -> MergeResult:
-    with pinned(repo, ours.ca_id, theirs.ca_id, what="merge"), TreeWriter(repo.objects) as writer:
-        prepared = prepare(repo, writer, ours, theirs, options)
+    bases = find_bases(repo, ours, theirs, options.base, two_way=options.two_way)
+    read = (bases.given, *bases.contents, ours.ca_id, theirs.ca_id)
+    with pinned(repo, *read, what="merge"), writer_of(repo, options) as writer:
+        prepared = prepare(repo, writer, ours, theirs, bases, options)
         result = answer(prepared, options)
-        if result.error is not None:
-            return result if options.out is None else _leave(repo, writer, prepared, result, options)
         if options.dry_run:
             return result
+        if result.error is not None:
+            return _leave(repo, writer, prepared, result, options)
         return _publish(repo, writer, prepared, result, options.message, target)
 
 
-def prepare(repo: Repo, writer: TreeWriter, ours: Operand, theirs: Operand, options: MergeOptions) -> Prepared:
-    """Find the base and merge; what is new is given to `writer`."""
-    bases = find_bases(repo, ours, theirs, options.base, two_way=options.two_way)
+def writer_of(repo: Repo, options: MergeOptions) -> TreeWriter:
+    """What the merge is written to: of a dry run a layer in memory, which nobody publishes."""
+    return layered(repo.objects)[1] if options.dry_run else TreeWriter(repo.objects)
+
+
+def prepare(
+    repo: Repo, writer: TreeWriter, ours: Operand, theirs: Operand, bases: Bases, options: MergeOptions
+) -> Prepared:
+    """Merge over these bases; what is new is given to `writer`."""
     notes: tuple[str, ...] = (bases.note,) if bases.note else ()
     forward = _forward(ours, theirs, bases)
     if forward is not None:
-        base = bases.given if not bases.entries else tree_of(repo, bases.entries[0])
-        return Prepared(ours, theirs, base, 1, forward, None, (), notes)
+        base = bases.contents[0] if bases.contents else bases.given
+        decisions = _forward_decisions(repo, base, ours, theirs, forward) if options.explain else ()
+        return Prepared(ours, theirs, base, 1, forward, None, decisions, (), notes)
     recorded = Recorded(repo.store.path) if options.recorded else None
     why: dict[bytes, str] = {}
     with virtual_base(repo, options) as virtual:
@@ -153,11 +171,25 @@ def prepare(repo: Repo, writer: TreeWriter, ours: Operand, theirs: Operand, opti
             options=rules.options._replace(names=Names(ours.name, b"base", theirs.name)), recorded=recorded
         )
         merged = merge_trees(writer, base, ours.ca_id, theirs.ca_id, rules, objects=virtual.objects)
-        merged = merged._replace(decisions=tuple(_explained(one, why) for one in merged.decisions))
+        if options.explain:
+            told = explained(virtual.objects, base, ours.ca_id, theirs.ca_id, merged.decisions)
+            merged = merged._replace(decisions=tuple(_with_reasons(one, why) for one in told))
+        if merged.conflicts and len(bases.contents) > 1 and base is not None and not options.dry_run:
+            transfer(writer, virtual.objects, bases.contents, base)  # so that what the sides had in common can be read
         if virtual.simplified:
             notes += ("the history needs too many merges for a base: one of several bases was taken as it is",)
     applied = () if recorded is None else tuple(Applied(*one) for one in recorded.applied)
-    return Prepared(ours, theirs, base, len(bases.entries) or int(base is not None), None, merged, applied, notes)
+    number = len(bases.entries) or int(base is not None)
+    return Prepared(ours, theirs, base, number, None, merged, merged.decisions, applied, notes)
+
+
+def _forward_decisions(
+    repo: Repo, base: Digest | None, ours: Operand, theirs: Operand, forward: Digest
+) -> tuple[Decision, ...]:
+    """What one side has that contains the other: all of it is taken."""
+    side = "ours" if forward == ours.ca_id else "theirs"
+    whole = Decision((), "pruned", side, True)
+    return tuple(explained(repo.objects, base, ours.ca_id, theirs.ca_id, (whole,)))
 
 
 def virtual_base(repo: Repo, options: MergeOptions) -> VirtualBase[Digest]:
@@ -192,7 +224,7 @@ def rules_for(
     return Rules(content, Options(prefer=options.prefer, style=options.style), explain=options.explain)
 
 
-def _explained(decision: Decision, why: dict[bytes, str]) -> Decision:
+def _with_reasons(decision: Decision, why: dict[bytes, str]) -> Decision:
     """The decision with what the drivers said of its path."""
     said = why.get(b"/".join(decision.path))
     return decision if said is None else decision._replace(detail="; ".join(filter(None, (decision.detail, said))))
@@ -201,7 +233,7 @@ def _explained(decision: Decision, why: dict[bytes, str]) -> Decision:
 def _forward(ours: Operand, theirs: Operand, bases: Bases) -> Digest | None:
     """The snapshot of the side that contains the other, if one does."""
     if bases.entries:
-        if ours.itself and bases.entries == ours.sources:
+        if bases.contents == (ours.ca_id,):
             return theirs.ca_id
         return ours.ca_id if theirs.itself and bases.entries == theirs.sources else None
     if bases.given is None:
@@ -223,11 +255,13 @@ def answer(prepared: Prepared, options: MergeOptions) -> MergeResult:
             prepared.base,
             prepared.bases,
             fast_forward=True,
-            decisions=() if options.explain else None,
+            decisions=prepared.decisions if options.explain else None,
             notes=prepared.notes,
             dry_run=options.dry_run,
         )
-    snapshots = (prepared.base, ours.ca_id, theirs.ca_id)
+    # of several bases one was made in memory, which a dry run does not store
+    base = None if options.dry_run and prepared.bases > 1 else prepared.base
+    snapshots = (base, ours.ca_id, theirs.ca_id)
     return MergeResult(
         "merged" if tree.clean else "conflict",
         tree.tree.digest if tree.clean else None,
@@ -239,7 +273,7 @@ def answer(prepared: Prepared, options: MergeOptions) -> MergeResult:
         total_conflicts=len(tree.conflicts),
         settled=tree.settled,
         recorded=prepared.recorded,
-        decisions=tree.decisions if options.explain else None,
+        decisions=prepared.decisions if options.explain else None,
         suggestions=tree.suggestions,
         notes=(*prepared.notes, *tree.notes),
         dry_run=options.dry_run,
@@ -248,11 +282,14 @@ def answer(prepared: Prepared, options: MergeOptions) -> MergeResult:
 
 
 def _conflict_error(ours: Operand, theirs: Operand, number: int, options: MergeOptions) -> StateError:
-    into = "" if options.into is None else f" --into {options.into}"
-    again = f"jvs fs merge {ours.text} {theirs.text}{into}"
-    next = f"{again} --out DIR (to settle it by hand), or --prefer ours|theirs"
-    if options.out is not None:
-        next = f"edit the files in {options.out}, then: jvs fs resolve {options.out}"
+    words = ["jvs", "fs", "merge", ours.text, theirs.text]
+    words += [] if options.base is None else ["--base", options.base]
+    words += ["--two-way"] if options.two_way else []
+    words += [] if options.into is None else ["--into", options.into]
+    next = f"{shlex.join(words)} --out DIR (to settle it by hand), or --prefer ours|theirs"
+    if options.out is not None and not options.dry_run:
+        resolve = shlex.join(["jvs", "fs", "resolve", options.out])
+        next = f"edit the files in {options.out}, then: {resolve}"
     paths = "1 path is" if number == 1 else f"{number:,} paths are"
     return StateError(f"{ours.text} and {theirs.text} clash: {paths} in conflict", code="merge-conflict", next=next)
 
@@ -260,17 +297,19 @@ def _conflict_error(ours: Operand, theirs: Operand, number: int, options: MergeO
 # -- the label
 
 
-def _target(repo: Repo, into: str | None, ours: Operand) -> Target | None:
+def _target(repo: Repo, into: str | None, ours: Operand, theirs: Operand) -> Target | None:
     """The label to move, which is absent or stands at OURS. Raises LabelMovedError."""
     if into is None:
         return None
+    if ours.label == into:  # as it was when it was looked up: should it have moved since, the merge is made again
+        return Target(into, ours.generation, ours.generation, ours.sources[0])
     head = repo.labels.get(into)
     if head is None:
         return Target(into, None, None, None)
     if head.ca_id != ours.ca_id:
         raise LabelMovedError(
             f"{into} stands at {head.ca_id.hex()[:12]}, not at {ours.text}",
-            next=f"jvs fs merge {into} {ours.text} --into {into}",
+            next=shlex.join(["jvs", "fs", "merge", into, theirs.text, "--into", into]),
             label=into,
             current=head.ca_id.hex(),
             current_generation=head.generation,
@@ -305,11 +344,22 @@ def _publish(
 def _leave(
     repo: Repo, writer: TreeWriter, prepared: Prepared, result: MergeResult, options: MergeOptions
 ) -> MergeResult:
-    """Store the conflicted tree for 24 hours and write it out, to be settled by hand."""
+    """What a conflict leaves behind for 24 hours: the base that was made of several, and with `out` the conflicted
+    tree, which is written out to be settled by hand."""
     from jvs.workspace.merging.worksite import lay_out
 
     assert prepared.tree is not None
-    ca_id = prepared.tree.tree.digest
-    writer.publish(lambda txn: repo.labels.record_detached_in(txn, ca_id, prepared.parents))
+    left = [] if options.out is None else [(prepared.tree.tree.digest, prepared.parents)]
+    if prepared.bases > 1 and prepared.base is not None:
+        left.append((prepared.base, ()))
+
+    def leave(txn: WriteTxn) -> None:
+        for ca_id, parents in left:
+            repo.labels.record_detached_in(txn, ca_id, parents)
+
+    if left:
+        writer.publish(leave)
+    if options.out is None:
+        return result
     lay_out(repo, prepared, options)
-    return result._replace(ca_id=ca_id, directory=options.out)
+    return result._replace(ca_id=prepared.tree.tree.digest, directory=options.out)

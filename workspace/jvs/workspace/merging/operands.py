@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
+from jvs.castore.names import display
 from jvs.errors import CollectedError, UsageError
 from jvs.labels.lineage import common_bases
-from jvs.labels.model import Entry, Expect
+from jvs.labels.model import Entry
 from jvs.labels.reads import existing_entry, newest_with
 from jvs.labels.records import detached_parents
 from jvs.labels.tables import DETACHED
@@ -30,7 +31,7 @@ class Operand(NamedTuple):
     sources   the entries its content came from; () when nobody knows
     itself    `sources` is the entry that has this content
     label     the live label it was found through, if it is that label's head
-    expect    what that label must still be
+    generation  of that label then
     """
 
     text: str
@@ -38,23 +39,25 @@ class Operand(NamedTuple):
     sources: tuple[Digest, ...]
     itself: bool
     label: str | None
-    expect: Expect
+    generation: int | None
 
     @property
     def name(self) -> bytes:
         """What it is called behind conflict markers."""
-        return self.text.encode("utf-8", "replace")
+        return display(self.text.encode("utf-8", "surrogateescape")).encode()
 
 
 class Bases(NamedTuple):
     """What two sides have in common.
 
     entries   the best common ancestors; () when there are none, or the base was given
+    contents  their snapshots
     given     the snapshot that was given as the base, or that two sides without ancestors have: None, an empty one
     note      what is to be said about it
     """
 
     entries: tuple[Digest, ...]
+    contents: tuple[Digest, ...]
     given: Digest | None
     note: str = ""
 
@@ -89,24 +92,21 @@ def find_bases(repo: Repo, ours: Operand, theirs: Operand, base: str | None, *, 
     Raises CollectedError, naming both ways on, when the way to a common ancestor, or its snapshot, is no longer kept.
     """
     if two_way:
-        return Bases((), None, "two-way, as asked: whatever differs on both sides is a conflict")
+        return Bases((), (), None, "two-way, as asked: whatever differs on both sides is a conflict")
     if base is not None:
         given = repo.snapshot_of(repo.resolve(base))
         with repo.store.read() as txn:
             found = _common(txn, ours, theirs)
             known = any(_content(txn, entry) == given for entry in found)
-        return Bases((), given, "" if known else f"{base} is not the merge base that the history has")
+        return Bases((), (), given, "" if known else f"{base} is not the merge base that the history has")
     with repo.store.read() as txn:
         try:
             found = common_bases(txn, ours.sources, theirs.sources)
         except CollectedError as error:
             raise _no_base(f"what {ours.text} and {theirs.text} have in common is no longer known") from error
-        contents = [_content(txn, entry) for entry in found]
-    for content in contents:
-        if content is None or not repo.has_snapshot(content):
-            raise _no_base(f"the merge base of {ours.text} and {theirs.text} was collected")
+    contents = tuple(tree_of(repo, entry) for entry in found)
     note = "" if found else f"{ours.text} and {theirs.text} have no common ancestor: a two-way merge"
-    return Bases(tuple(found), None, note)
+    return Bases(tuple(found), contents, None, note)
 
 
 def _common(txn: ReadTxn, ours: Operand, theirs: Operand) -> Sequence[Digest]:
@@ -126,7 +126,7 @@ def tree_of(repo: Repo, entry_id: Digest) -> Digest:
     with repo.store.read() as txn:
         content = _content(txn, entry_id)
     if content is None or not repo.has_snapshot(content):
-        raise _no_base("the snapshot of a common ancestor was collected")
+        raise _no_base(f"a common ancestor ({entry_id.hex()[:12]}) is known, but its snapshot was collected")
     return content
 
 

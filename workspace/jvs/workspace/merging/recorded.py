@@ -9,6 +9,7 @@ One folder per resolution in `STORE/recorded`; removing it forgets.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import NamedTuple
@@ -60,18 +61,15 @@ class Recorded:
         """What somebody made of this conflict before, or None."""
         if not os.path.isdir(self._folder):
             return None
-        for sides in (contents, Contents(contents.base, contents.theirs, contents.ours)):
-            merged = _conflict(path, sides)
-            if merged is None:
-                return None
-            found = self._load(conflict_id(merged))
-            if found is None:
-                return None
-            settled = merge_lines(Contents(found.before, merged.data, found.after), Options())
-            if not settled.conflicts and not has_markers(settled.data, merged.marker_size):
-                self.applied.append((path, found.id))
-                return settled.data
-        return None
+        merged = _conflict(path, contents)
+        found = None if merged is None else self._load(conflict_id(merged))
+        if merged is None or found is None:
+            return None
+        settled = merge_lines(Contents(found.before, merged.data, found.after), Options())
+        if settled.conflicts or has_markers(settled.data, merged.marker_size):
+            return None
+        self.applied.append((path, found.id))
+        return settled.data
 
     def record(self, path: bytes, contents: Contents, resolved: bytes, at_ms: int) -> str | None:
         """Remember what somebody made of a conflict; its id, or None when it is none of lines, or too large."""
@@ -128,7 +126,12 @@ class Recorded:
         os.utime(os.path.join(fresh, "after"), ns=(one.at_ms * 1_000_000,) * 2)
         sync_directory(fresh)
         self.forget(one.id)
-        os.rename(fresh, os.path.join(self._folder, one.id))
+        try:
+            os.rename(fresh, os.path.join(self._folder, one.id))
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(fresh)  # somebody recorded the same conflict at the same moment: one of the two counts
         sync_directory(self._folder)
         kept = self.list()
         for old in kept[MAX_KEPT:]:
@@ -136,8 +139,8 @@ class Recorded:
 
 
 def conflict_id(merged: Merged) -> str:
-    """What a conflict is known by: its regions, each without regard to which side is ours."""
-    regions = [b"".join(_framed(side) for side in sorted((one.ours, one.theirs))) for one in merged.conflicts]
+    """What a conflict is known by: its regions."""
+    regions = [_framed(one.ours) + _framed(one.theirs) for one in merged.conflicts]
     return _identity(b"".join(map(_framed, regions))).hex()[:_ID_DIGITS]
 
 
@@ -146,15 +149,23 @@ def _framed(data: bytes) -> bytes:
 
 
 def _conflict(path: bytes, contents: Contents) -> Merged | None:
-    """The conflict of lines between these contents, under names that are always the same."""
+    """The conflict of lines between these contents, under names that are always the same, and with that side first
+    whose regions come first as bytes: it is the same conflict whichever side is ours."""
     driver = TextDriver()
     if max(len(side) for side in contents if side is not None) > MAX_SIZE or not driver.suits(path, contents):
         return None
-    try:
-        merged = driver.merge(path, contents, Options(names=_NAMES))
-    except GiveUp:
-        return None
-    return merged if merged is not None and merged.conflicts and merged.markers else None
+    sides = contents
+    for _ in range(2):
+        try:
+            merged = driver.merge(path, sides, Options(names=_NAMES))
+        except GiveUp:
+            return None
+        if merged is None or not merged.conflicts or not merged.markers:
+            return None
+        if [one.ours for one in merged.conflicts] <= [one.theirs for one in merged.conflicts]:
+            break
+        sides = Contents(contents.base, contents.theirs, contents.ours)
+    return merged
 
 
 def has_markers(data: bytes, size: int) -> bool:

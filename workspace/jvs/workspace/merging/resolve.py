@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from jvs.castore import binding as bindings
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import FILE
-from jvs.castore.names import display, json_fields
+from jvs.castore.names import CONFLICTS_FILE, display, json_fields
 from jvs.errors import JvsError, LabelMovedError, StateError, UsageError
 from jvs.labels.names import check_label_name
 from jvs.labels.store import wall_clock
@@ -67,21 +70,40 @@ def resolve(repo: Repo, directory: str, options: ResolveOptions, progress: Progr
     merging = worksite.load(directory)
     label = options.label if options.label is not None else merging.into
     if label is None:
-        raise UsageError("the merge names no label to move", next=f"jvs fs resolve {directory} --label LABEL")
+        raise UsageError("the merge names no label to move", next=f"{_command(directory)} --label LABEL")
     check_label_name(label)
+    if not options.force:
+        _check_place(repo, directory, merging)
     taken: list[Path] = []
     if options.side is not None:
         taken = worksite.take(repo, directory, merging, options.side, options.paths)
-    left = worksite.with_markers(directory, merging, Limits().content)
+    left = worksite.with_markers(directory, merging)
     if left and not options.force:
         raise _still_marked(directory, left)
     result = _push(repo, directory, merging, label, options, progress)
     recorded: list[Applied] = []
     if result.error is None:
-        if options.record and not left:
-            recorded = list(_record(repo, merging, result.ca_id))
         worksite.finish(directory)
+        if options.record and not left:
+            recorded = _record(repo, merging, result.ca_id)
     return ResolveResult(result, tuple(b"/".join(path) for path in taken), tuple(recorded))
+
+
+def _check_place(repo: Repo, directory: str, merging: Merging) -> None:
+    """Raise StateError (no-merge) when the directory was made something else since `fs merge` wrote it: what a pull
+    brought is nobody's merge."""
+    binding = bindings.load(repo.cache_dir, directory)
+    if binding is not None and binding.ca_id != merging.merged:
+        name = os.path.join(directory, CONFLICTS_FILE.decode())
+        raise StateError(
+            f"{directory} was pulled or pushed as something else since fs merge wrote it",
+            code="no-merge",
+            next=f"{shlex.join(['rm', name])} (or, if it is that merge all the same: jvs fs resolve --force)",
+        )
+
+
+def _command(directory: str) -> str:
+    return shlex.join(["jvs", "fs", "resolve", directory])
 
 
 def _still_marked(directory: str, left: list[bytes]) -> StateError:
@@ -90,7 +112,7 @@ def _still_marked(directory: str, left: list[bytes]) -> StateError:
     return StateError(
         f"conflict markers are left in {shown}{more}",
         code="merge-conflict",
-        next=f"edit them, then: jvs fs resolve {directory} (or --take ours|theirs PATH, or --force)",
+        next=f"edit them, then: {_command(directory)} (or --take ours|theirs PATH, or --force)",
         paths=[json_fields(path) | {"reason": "holds conflict markers"} for path in left],
     )
 
@@ -99,19 +121,21 @@ def _push(
     repo: Repo, directory: str, merging: Merging, label: str, options: ResolveOptions, progress: Progress | None
 ) -> PushResult:
     head = repo.labels.get(label)
-    if head is not None and head.ca_id != merging.ours:
-        raise LabelMovedError(
-            f"{label} moved since: it stands at {head.ca_id.hex()[:12]}, the merge was made with "
-            f"{merging.ours.hex()[:12]}",
-            next=f"jvs fs push {directory} --detach, then merge its id: jvs fs merge {label} ID --into {label}",
-            label=label,
-            current=head.ca_id.hex(),
-            current_generation=head.generation,
-        )
-    expected = "0" if head is None else str(head.generation)
+    # a label that moved since makes it a rejected push: kept for a day, with the entries it came from, to be merged
+    at = head is not None and head.ca_id == merging.ours
+    expected = str(head.generation) if at and head is not None else "0"
     message = options.message or f"merge into {label}, settled by hand"
-    pushed = PushOptions(label, expected, message=message, always=True, merged=merging.entries)
-    return push_directory(repo, directory, pushed, progress)
+    entries = merging.theirs_entries if at else (*merging.ours_entries, *merging.theirs_entries)
+    pushed = PushOptions(label, expected, message=message, always=True, merged=entries)
+    result = push_directory(repo, directory, pushed, progress)
+    if result.error is None:
+        return result
+    moved = LabelMovedError(
+        f"{label} moved since the merge was made; how it was settled is stored as {result.ca_id.hex()[:12]}",
+        next=result.error.next,
+        **result.error.details,
+    )
+    return result._replace(error=moved)
 
 
 def _record(repo: Repo, merging: Merging, result: Digest) -> list[Applied]:

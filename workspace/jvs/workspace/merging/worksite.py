@@ -7,6 +7,7 @@ these is read or written.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jvs.castore.checkout import disk
 from jvs.castore.digest import DIGEST_SIZE, Digest
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
-from jvs.castore.names import CONFLICTS_FILE, display, json_fields, split_path
-from jvs.errors import StateError, UsageError
+from jvs.castore.names import CONFLICTS_FILE, display, json_fields, shorten, split_path
+from jvs.errors import CollectedError, StateError, UnsavedChangesError, UsageError
 from jvs.merge.model import Conflict, Path, Side
 from jvs.workspace.merging.operands import Operand
 from jvs.workspace.merging.recorded import has_markers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MAX_SIZE = 64 << 20
 """Largest `.jvs-conflicts.json` that is read."""
+_PIECE = 1 << 20
 
 
 class Clash(NamedTuple):
@@ -50,13 +52,15 @@ class Clash(NamedTuple):
 
 
 class Merging(NamedTuple):
-    """The merge a directory stands in. base, ours, theirs: snapshots; entries: what the result comes from beside the
-    label's head; into: the label it was meant for."""
+    """The merge a directory stands in. base, ours, theirs: snapshots; ours_entries, theirs_entries: what these come
+    from; merged: the snapshot that was laid out; into: the label it was meant for."""
 
     base: Digest | None
     ours: Digest
     theirs: Digest
-    entries: tuple[Digest, ...]
+    ours_entries: tuple[Digest, ...]
+    theirs_entries: tuple[Digest, ...]
+    merged: Digest
     into: str | None
     clashes: tuple[Clash, ...]
 
@@ -68,9 +72,13 @@ def lay_out(repo: Repo, prepared: Prepared, options: MergeOptions) -> None:
 
     assert prepared.tree is not None
     assert options.out is not None
-    pull(repo, prepared.tree.tree.digest.hex(), options.out, PullOptions(), progress=None)
+    try:
+        pull(repo, prepared.tree.tree.digest.hex(), options.out, PullOptions(), progress=None)
+    except UnsavedChangesError as error:
+        error.next = "push that directory first, or name an empty or new one: --out DIR"
+        raise
     into = options.into if options.into is not None else prepared.ours.label
-    data = json.dumps(_as_json(prepared, into), indent=2).encode()
+    data = json.dumps(_as_json(prepared, into), indent=2).encode() + b"\n"
     root = disk.open_root(options.out)
     try:
         _write(CONFLICTS_FILE, root, (data,), 0o644)
@@ -121,33 +129,41 @@ def load(directory: str) -> Merging:
     `.jvs-conflicts.json` says nothing that makes sense."""
     try:
         root = disk.open_root(directory)
-    except NotADirectoryError as exc:
-        raise UsageError(f"{directory} is not a directory", code="not-a-directory") from exc
+    except (NotADirectoryError, FileNotFoundError) as exc:
+        step = "jvs fs merge OURS THEIRS --out DIR"
+        raise UsageError(f"{directory} is not a directory", code="not-a-directory", next=step) from exc
     except OSError as exc:
         raise disk.disk_error(exc, f"opening {directory}") from exc
     try:
         raw = read_file(CONFLICTS_FILE, root, MAX_SIZE)
+    except OSError as exc:  # a symlink, a directory, a FIFO, or not for us to read
+        raise disk.disk_error(exc, f"reading {CONFLICTS_FILE.decode()} in {directory}") from exc
     finally:
         os.close(root)
     if raw is None:
         raise StateError(f"{directory} stands in no merge", code="no-merge")
     try:
         return _merging(json.loads(raw))
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError, UsageError) as exc:
         name = CONFLICTS_FILE.decode()
-        raise UsageError(f"{name} in {directory} is not what fs merge wrote: {exc}", next="merge again") from exc
+        why = f"{type(exc).__name__}: {exc}" if isinstance(exc, KeyError | TypeError) else str(exc)
+        raise UsageError(
+            f"{name} in {directory} is not what fs merge wrote: {shorten(why, 200)}",
+            next="jvs fs merge OURS THEIRS --out DIR",
+        ) from exc
 
 
 def _merging(raw: Any) -> Merging:
-    if raw["version"] != VERSION:
-        raise ValueError(f"version {raw['version']!r} is not known")
-    entries = [_digest(entry) for entry in raw["theirs"]["entries"]]
+    if not isinstance(raw, dict) or raw["version"] != VERSION:
+        raise ValueError(f"it is of no version that is known here ({VERSION})")
     return Merging(
         None if raw["base"] is None else _digest(raw["base"]),
         _digest(raw["ours"]["ca_id"]),
         _digest(raw["theirs"]["ca_id"]),
-        tuple(entries),
-        None if raw["into"] is None else str(raw["into"]),
+        tuple(_digest(entry) for entry in raw["ours"]["entries"]),
+        tuple(_digest(entry) for entry in raw["theirs"]["entries"]),
+        _digest(raw["merged"]),
+        None if raw["into"] is None else _text(raw["into"]),
         tuple(_clash(one) for one in raw["conflicts"]),
     )
 
@@ -158,7 +174,7 @@ def _clash(raw: Mapping[str, Any]) -> Clash:
         raise ValueError("a marker size is no number")
     sides = [None if raw[name] is None else _path(raw[name]) for name in ("base", "ours", "theirs")]
     placed = tuple(_path(one) for one in raw["placed"])
-    return Clash(_path(raw), str(raw["kind"]), sides[0], sides[1], sides[2], placed, size)
+    return Clash(_path(raw), _text(raw["kind"]), sides[0], sides[1], sides[2], placed, size)
 
 
 def _path(raw: Mapping[str, Any]) -> Path:
@@ -166,13 +182,19 @@ def _path(raw: Mapping[str, Any]) -> Path:
 
     if "path_b64" in raw:
         return split_path(base64.b64decode(raw["path_b64"], validate=True))
-    return split_path(str(raw["path"]))
+    return split_path(_text(raw["path"]))
 
 
-def _digest(text: Any) -> Digest:
-    digest = bytes.fromhex(text)
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise TypeError(f"a text is expected, not {type(raw).__name__}")
+    return raw
+
+
+def _digest(raw: Any) -> Digest:
+    digest = bytes.fromhex(_text(raw))
     if len(digest) != DIGEST_SIZE:
-        raise ValueError(f"{text} is no id")
+        raise ValueError("an id has 64 hex digits")
     return digest
 
 
@@ -186,6 +208,8 @@ def take(repo: Repo, directory: str, merging: Merging, side: str, paths: Sequenc
     has a directory.
     """
     snapshot = merging.ours if side == "ours" else merging.theirs
+    if not repo.has_snapshot(snapshot):
+        raise CollectedError(f"{side} of this merge, {snapshot.hex()[:12]}, is not in the store (any more)")
     touched: list[Path] = []
     root = disk.open_root(directory)
     try:
@@ -213,13 +237,11 @@ def _named(merging: Merging, text: str) -> list[Clash]:
     return found
 
 
-def _take(
-    repo: Repo, directories: disk.Directories, clash: Clash, snapshot: Digest, wanted: Path | None
-) -> list[Path]:
+def _take(repo: Repo, directories: disk.Directories, clash: Clash, snapshot: Digest, wanted: Path | None) -> list[Path]:
     located = None if wanted is None else repo.objects.resolve(snapshot, wanted)
     if located is not None and located.entry[1] == DIRECTORY:
         raise UsageError(f"{display(b'/'.join(clash.path))}: that side has a directory here; move the files yourself")
-    gone = [path for path in dict.fromkeys((*clash.placed, clash.path)) if path != wanted]
+    gone = [path for path in clash.placed if path != wanted]
     for path in gone:
         _remove(directories, path)
     if located is None or wanted is None:
@@ -274,23 +296,44 @@ def _write(name: bytes, parent: int, pieces: Iterable[bytes], mode: int) -> None
 # -- looking
 
 
-def with_markers(directory: str, merging: Merging, limit: int) -> list[bytes]:
-    """The files of conflicts that still hold conflict markers. limit: larger ones are not looked into, in bytes."""
-    found: list[bytes] = []
+def with_markers(directory: str, merging: Merging) -> list[bytes]:
+    """The files of conflicts that still hold conflict markers."""
+    found: dict[bytes, None] = {}
     root = disk.open_root(directory)
     try:
         with disk.Directories(root) as directories:
             for clash in merging.clashes:
                 for path in clash.placed if clash.marker_size else ():
-                    try:
-                        data = read_file(path[-1], directories.fd(b"/".join(path[:-1])), limit)
-                    except OSError:
-                        continue  # what is not there, or no file any more, holds no markers
-                    if data is not None and has_markers(data, clash.marker_size):
-                        found.append(b"/".join(path))
+                    # what is not there, or no file any more, holds no markers
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        if _holds_markers(directories, path, clash.marker_size):
+                            found[b"/".join(path)] = None
+    except OSError as exc:
+        raise disk.disk_error(exc, f"looking for conflict markers in {directory}") from exc
     finally:
         os.close(root)
-    return list(dict.fromkeys(found))
+    return list(found)
+
+
+def _holds_markers(directories: disk.Directories, path: Path, size: int) -> bool:
+    """Whether a file holds conflict markers; read in pieces, as it may be of any size by now."""
+    try:
+        fd = disk.open_old(path[-1], directories.fd(b"/".join(path[:-1])))
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:  # a symlink, or no regular file
+            return False
+        raise
+    try:
+        line = b""
+        while piece := os.read(fd, _PIECE):
+            text = line + piece
+            end = text.rfind(b"\n") + 1
+            if has_markers(text[:end], size):
+                return True
+            line = text[end:][: size + 1]  # a longer line is told by its beginning
+        return has_markers(line, size)
+    finally:
+        os.close(fd)
 
 
 def finish(directory: str) -> None:
