@@ -77,7 +77,7 @@ def verify_all(
 class _Everything:
     def __init__(self, objects: ObjectStore, tick: Tick, budget: Budget) -> None:
         self._objects = objects
-        self._tally = Tally(tick)
+        self._tally = Tally(tick, listed=True)
         self._slices: NameSet = budget.set(_SLICE.size)
         self._said: NameSet = budget.set(_SIZE.size)
         self._found: NameSet = budget.set(_SIZE.size)
@@ -180,9 +180,9 @@ class _Everything:
                 self._tally.fault(ref, None, error)
                 continue
             verify_children(self._objects, ref, object_children(*ref, plain), self._tally)
-            recipe = decode_recipe(plain)
-            if recipe.tag != CHUNKS or recipe_digest(plain) != info.key:
-                self._found.update((_SIZE.pack(object_name(*ref), recipe.size),))
+            size = _file_size(info.key, plain)
+            if size is not None:
+                self._found.update((_SIZE.pack(object_name(*ref), size),))
                 yield info.key
 
     def _large_files(self, pool: ThreadPoolExecutor, roots: Iterable[Digest]) -> None:
@@ -263,9 +263,21 @@ class _Everything:
         for record in self._found.without(self._said):
             name, size = _SIZE.unpack(record)
             ref = Ref(Kind(name[0]), name[1:])
-            if not self._objects.backend.missing(ref.kind, [ref.key]):
+            if self._size_now(ref) not in (None, size):
                 reason = f"a page says that the file {ref.key.hex()} has {size} bytes"
                 self._tally.fault(ref, None, IntegrityError(reason))
+
+    def _size_now(self, ref: Ref) -> int | None:
+        """The size of the file kept under that name, which may have come back since all were listed. None when it is
+        not there, or damaged: that was found above. -1 when what is there is no file's."""
+        try:
+            plain = check_stored(self._objects, ref)
+        except IntegrityError:
+            return None
+        if ref.kind == Kind.CHUNK:
+            return len(plain)
+        size = _file_size(ref.key, plain)
+        return -1 if size is None else size
 
     # -- small files
 
@@ -321,6 +333,12 @@ class _Everything:
                 if place.kind == Kind.PART and record in wrong:
                     reason = f"the layout {key.hex()} is damaged: it leads to other bytes than those of a file"
                     self._tally.fault(Ref(Kind.LAYOUT, key), None, IntegrityError(reason))
+
+
+def _file_size(key: Digest, plain: bytes) -> int | None:
+    """The size of the file that a sound recipe gives; None for one that is only a part of another's."""
+    recipe = decode_recipe(plain)
+    return None if recipe.tag == CHUNKS and recipe_digest(plain) == key else recipe.size
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, Future[R]]]:

@@ -3,12 +3,12 @@
 A snapshot is verified as a reader would meet it: page by page, every file cut out of its part or put together from its
 chunks and compared with its digest. Everything is verified object by object, each read and decompressed once, with the
 closure of the index: whatever an object names must be there (`everything`). Damage is a value; one damaged object
-never hides the next.
+never hides the next. Collectors may remove things meanwhile: only a snapshot must be pinned by whoever verifies it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -19,7 +19,7 @@ from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, Directory, File, small_files
 from jvs.castore.objects import ObjectStore, check_object, object_children
-from jvs.errors import IntegrityError
+from jvs.errors import IntegrityError, MissingObjectError
 
 Tick = Callable[[int, int], None]
 """Called with (bytes read, objects checked) since the last call."""
@@ -58,10 +58,15 @@ def no_tick(_bytes: int, _objects: int) -> None:
 
 
 class Tally:
-    """Counts of one verification; `fault` keeps each fault once."""
+    """Counts of one verification; `fault` keeps each fault once.
 
-    def __init__(self, tick: Tick) -> None:
+    listed  what is verified was listed, and a collector may have removed it since: that something is not there is no
+            fault then, but that something names it is (`verify_children`)
+    """
+
+    def __init__(self, tick: Tick, *, listed: bool = False) -> None:
         self._tick = tick
+        self._listed = listed
         self.objects = 0
         self.bytes = 0
         self._faults: dict[tuple[Ref, tuple[bytes, ...] | None], Fault] = {}
@@ -74,6 +79,8 @@ class Tally:
 
     def fault(self, ref: Ref, path: tuple[bytes, ...] | None, error: IntegrityError) -> None:
         """Something is wrong: with the object that the error names, else with `ref`."""
+        if self._listed and isinstance(error, MissingObjectError):
+            return
         ref = ref_of_error(error, ref)
         self._faults.setdefault((ref, path), Fault(ref, path, error.message))
 
@@ -153,20 +160,38 @@ def check_stored(objects: ObjectStore, ref: Ref) -> bytes:
     return plain
 
 
-def verify_children(objects: ObjectStore, ref: Ref, children: Sequence[Ref], tally: Tally) -> None:
-    """Whether everything directly below an object is in the index."""
+def verify_children(objects: ObjectStore, ref: Ref, children: Iterable[Ref], tally: Tally) -> None:
+    """Whether everything directly below an object that was listed, and named `children` then, is in the index.
+
+    A collector may have removed it meanwhile, and then what is below it; another layout may have taken its place. So
+    when something is not there, the object is read again before that is said.
+    """
+    known = set(children)
+    while gone := _missing(objects, known):
+        try:
+            now = set(object_children(*ref, check_stored(objects, ref)))
+        except IntegrityError as error:
+            tally.fault(ref, None, error)
+            return
+        if now == known:
+            for kind, key in sorted(gone & _missing(objects, gone)):
+                what = f"the {kind.name.lower()} {key.hex()} is named by a {ref.kind.name.lower()}"
+                tally.fault(Ref(kind, key), None, IntegrityError(f"{what} and is not in the store"))
+            return
+        known = now
+
+
+def _missing(objects: ObjectStore, refs: Iterable[Ref]) -> set[Ref]:
+    """Those that are not in the index."""
     by_kind: dict[Kind, list[Digest]] = {}
-    for child in children:
-        by_kind.setdefault(child.kind, []).append(child.key)
-    for kind, keys in by_kind.items():
-        for key in objects.backend.missing(kind, keys):
-            what = f"the {kind.name.lower()} {key.hex()} is named by a {ref.kind.name.lower()}"
-            tally.fault(Ref(kind, key), None, IntegrityError(f"{what} and is not in the store"))
+    for kind, key in refs:
+        by_kind.setdefault(kind, []).append(key)
+    return {Ref(kind, key) for kind, keys in by_kind.items() for key in objects.backend.missing(kind, keys)}
 
 
 def verify_sample(objects: ObjectStore, sample: Sample, tick: Tick = no_tick) -> Checked:
     """Read the objects of a sample, each alone, and compare them with their names; look up what they name."""
-    tally = Tally(tick)
+    tally = Tally(tick, listed=True)
     for kind in Kind:
         for key in objects.backend.keys(kind):
             if not sample.takes(object_name(kind, key)):
