@@ -25,6 +25,8 @@ from jvs.castore.names import display, to_bytes
 from jvs.errors import LockedError, StoreError
 
 _FORMAT = 1
+_FIELDS = 7
+"""Of a record; the directory's path, for whoever lists all of them, comes after those."""
 _MAX_RECORD = 64 << 20
 _checksum = keyed("jvs 2026-11 directory binding v1")
 
@@ -89,14 +91,20 @@ def load(cache: str, directory: str | bytes) -> Binding | None:
 
     cache: the store's `cache` directory.
     """
+    body = _read(_record_path(cache, directory))
+    return None if body is None else _decode(body)
+
+
+def _read(path: str) -> bytes | None:
+    """A record whose checksum is right, or None."""
     try:
-        with open(_record_path(cache, directory), "rb") as file:
+        with open(path, "rb") as file:
             data = file.read(_MAX_RECORD + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if len(data) > _MAX_RECORD or len(data) < DIGEST_SIZE or _checksum(data[DIGEST_SIZE:]) != data[:DIGEST_SIZE]:
         return None
-    return _decode(data[DIGEST_SIZE:])
+    return data[DIGEST_SIZE:]
 
 
 def save(cache: str, directory: str | bytes, binding: Binding) -> None:
@@ -107,7 +115,7 @@ def save(cache: str, directory: str | bytes, binding: Binding) -> None:
     """
     path = _record_path(cache, directory)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    body = _encode(binding)
+    body = _encode(binding, os.path.realpath(to_bytes(directory) if isinstance(directory, str) else directory))
     temp = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temp, "wb") as file:
@@ -158,7 +166,34 @@ def _record_path(cache: str, directory: str | bytes) -> str:
     return os.path.join(cache, "directories", f"{directory_key(directory)}.binding")
 
 
-def _encode(binding: Binding) -> bytes:
+def bound(cache: str) -> Iterator[tuple[bytes, Binding]]:
+    """(path, binding) of every bound directory that is still the one that was bound."""
+    folder = os.path.join(cache, "directories")
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".binding"))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        body = _read(os.path.join(folder, name))
+        path = None if body is None else _path_in(body)
+        try:
+            still = path is not None and f"{directory_key(path)}.binding" == name
+        except OSError:
+            continue
+        if still and body is not None and path is not None and (binding := _decode(body)) is not None:
+            yield path, binding
+
+
+def _path_in(body: bytes) -> bytes | None:
+    """Where the directory was; None in a record that was written before that was noted."""
+    try:
+        *fields, path = msgpack.unpackb(body, use_list=False, max_array_len=len(body), max_map_len=0)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return path if len(fields) == _FIELDS and isinstance(path, bytes) and b"\0" not in path else None
+
+
+def _encode(binding: Binding, path: bytes) -> bytes:
     pending = binding.pending
     data: bytes = msgpack.packb(
         (
@@ -168,7 +203,8 @@ def _encode(binding: Binding) -> bytes:
             binding.ca_id,
             binding.entry_id,
             None if pending is None else (pending.target, pending.token, pending.loosened),
-            [(path, *modes) for path, modes in binding.unapplied.items()],
+            [(name, *modes) for name, modes in binding.unapplied.items()],
+            path,
         )
     )
     return data
@@ -178,7 +214,7 @@ def _decode(data: bytes) -> Binding | None:
     """The record in `data`, whose checksum was right; None when another version of jvs wrote it."""
     try:
         raw: Any = msgpack.unpackb(data, use_list=False, max_array_len=len(data), max_map_len=0)
-        version, label, generation, ca_id, entry_id, pending, unapplied = raw
+        version, label, generation, ca_id, entry_id, pending, unapplied = raw[:_FIELDS]
         if version != _FORMAT:
             return None
         if pending is not None:

@@ -37,6 +37,10 @@ class TreeHasher(TreeSink):
             size += got
         return hasher.digest(), size
 
+    def made(self, digest: Digest) -> bytes | None:
+        """The encoding of a page that was made here."""
+        return self._made.get(digest)
+
     def page(self, digest: Digest) -> Page:
         """A page that was made here, or one of the store."""
         data = self._made.get(digest)

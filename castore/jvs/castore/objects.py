@@ -143,10 +143,10 @@ class ObjectStore:
 
     def chunks(self, digest: Digest) -> Iterator[Piece]:
         """The chunks of the file that has a recipe, in order, leaves expanded as they are reached."""
-        for _, piece in self._pieces(self.recipe(digest)):
+        for _, piece in self.pieces(self.recipe(digest)):
             yield piece
 
-    def _pieces(self, root: Recipe, start: int = 0) -> Iterator[tuple[int, Piece]]:
+    def pieces(self, root: Recipe, start: int = 0) -> Iterator[tuple[int, Piece]]:
         """(offset in the file, chunk) of each chunk that ends after `start`; leaves that end before are not read."""
         at = 0
         for piece in root.pieces:
@@ -155,7 +155,7 @@ class ObjectStore:
             elif root.tag == CHUNKS:
                 yield at, piece
             else:
-                for offset, chunk in self._pieces(self._leaf(piece), start - at):
+                for offset, chunk in self.pieces(self._leaf(piece), start - at):
                     yield at + offset, chunk
             at += piece.length
 
@@ -254,7 +254,7 @@ class ObjectStore:
         recipe = self.recipe(file.digest)
         if recipe.size != file.size:
             raise _wrong_size(file)
-        for at, piece in self._pieces(recipe, start):
+        for at, piece in self.pieces(recipe, start):
             if at >= end:
                 return
             yield self.chunk(piece)[max(0, start - at) : end - at]

@@ -214,7 +214,7 @@ class TreeWriter(TreeSink):
         """Hand one finished page to the writer thread, with the bytes of its new small files by digest, and the pages
         of the store in which its other files are found."""
         behind = contents and self._jobs.weight > BEHIND
-        packed = _pack_parts(contents, self._level) if behind else ()
+        packed = pack_parts(contents, self._level) if behind else ()
         self._put(_PageJob(page, contents, sources, packed), len(page.data) + sum(map(len, contents.values())))
 
     def work_alone(self) -> None:
@@ -369,7 +369,7 @@ class TreeWriter(TreeSink):
         except KeyError as error:
             name = display(wanted[error.args[0]].name)
             raise IntegrityError(f"the bytes of {name} are neither given nor in the store") from None
-        packed = job.packed if job.packed and fresh.keys() == job.contents.keys() else _pack_parts(fresh, self._level)
+        packed = job.packed if job.packed and fresh.keys() == job.contents.keys() else pack_parts(fresh, self._level)
         for part in packed:
             if self._is_new(Kind.PART, part.key):
                 self._store(Kind.PART, part.key, part.stored)
@@ -423,7 +423,7 @@ class TreeWriter(TreeSink):
         return {digest: copy for digest, copy in copies.items() if copy.key in taken}
 
 
-def _pack_parts(contents: Mapping[Digest, bytes], level: int) -> list[_Part]:
+def pack_parts(contents: Mapping[Digest, bytes], level: int) -> list[_Part]:
     """Pack small files together, in the order given, into parts of about PART_SIZE, and encode them."""
     parts: list[_Part] = []
     for run in _part_runs(contents):

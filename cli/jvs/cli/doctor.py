@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jvs.cli.text import count
 from jvs.cli.ui import Ui
 from jvs.cli.verb import verb
-from jvs.errors import IntegrityError
+from jvs.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from jvs.workspace.results import Finding
+    from jvs.workspace.results import DoctorResult, Finding
 
 EXAMPLES = """
-jvs doctor
-jvs doctor --repair
-jvs doctor --rebuild-index     # when the index itself is lost
+jvs doctor                               # look at everything but content
+jvs doctor --strict                      # every byte too
+jvs doctor --repair --from /backup/.jvs  # mend; what is damaged here may be whole there
+jvs doctor --rebuild-index               # when the index itself is lost
 """
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -33,30 +35,54 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
         "findings[].error_code": "the error code it would cause, when there is one",
         "findings[].path": "the file it is about, when there is one",
         "findings[].repaired": "whether this run mended it",
+        "affected": "LABEL:PATH, or ID:PATH of older snapshots, that need what is (still) damaged or lost: at most 100",
+        "affected_snapshots": "how many protected snapshots need it",
         "error": "when not healthy: code, message, next, details",
     },
     exits={8: "something is wrong (listed)"},
 )
 @click.option("--strict", is_flag=True, help="Also read every byte of everything.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended; damaged things are set aside, never deleted.")
+@click.option(
+    "--repair", is_flag=True, help="Read every byte, and mend what can be; damaged things are set aside, never deleted."
+)
 @click.option(
     "--rebuild-index", is_flag=True, help="Make the index anew from packs and journal; needs the store for itself."
 )
-def doctor(ui: Ui, strict: bool, repair: bool, rebuild_index: bool) -> int:
-    """Examine the store, and repair it."""
+@click.option(
+    "--from", "sources", metavar="STORE", multiple=True, help="Another store to take what is damaged from (repeatable)."
+)
+def doctor(ui: Ui, strict: bool, repair: bool, rebuild_index: bool, sources: tuple[str, ...]) -> int:
+    """Examine the store, and repair it. What is damaged is put back from other stores, from directories that were
+    pushed, or from other places in the store; what is nowhere is given up, so that gc works again."""
     from jvs.workspace.doctor import doctor as examine
+    from jvs.workspace.locate import find_store
 
-    result = examine(ui.find_store(), repair=repair, rebuild_index=rebuild_index, strict=strict)
-
-    def people() -> list[str]:
-        return [_line(ui, finding) for finding in result.findings] + (["Store is healthy."] if result.healthy else [])
-
+    if sources and not repair:
+        raise UsageError("--from says where --repair finds what is damaged", next="jvs doctor --repair --from STORE")
+    others = [find_store(source, None, "") for source in sources]
+    with ui.progress("doctor") as progress:
+        result = examine(
+            ui.find_store(),
+            repair=repair,
+            rebuild_index=rebuild_index,
+            strict=strict,
+            sources=others,
+            progress=progress,
+        )
     error = None
     if not result.healthy:
         wrong = sum(finding.severity == "error" and not finding.repaired for finding in result.findings)
-        step = "restore the store from a copy" if repair else "jvs doctor --repair"
+        step = "jvs doctor --repair --from STORE (a copy of this one)" if repair else "jvs doctor --repair"
         error = IntegrityError(f"the store is not healthy: {wrong:,} found", next=step)
-    return ui.show(result.as_json, people, [], error)
+    return ui.show(result.as_json, lambda: _lines(ui, result), [], error)
+
+
+def _lines(ui: Ui, result: DoctorResult) -> list[str]:
+    lines = [_line(ui, finding) for finding in result.findings]
+    if result.affected:
+        lines.append(f"affected: {count(result.snapshots, 'snapshot')}")
+        lines += [f"  {ui.name(place)}" for place in result.affected]
+    return [*lines, "Store is healthy."] if result.healthy else lines
 
 
 def _line(ui: Ui, finding: Finding) -> str:

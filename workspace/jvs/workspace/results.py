@@ -386,9 +386,15 @@ class Finding(NamedTuple):
 
 
 class DoctorResult(NamedTuple):
-    """`jvs doctor`: healthy when no finding of severity error is left unrepaired."""
+    """`jvs doctor`: healthy when no finding of severity error is left unrepaired.
+
+    affected   LABEL:PATH, or ID:PATH of an older snapshot, that damaged or lost objects are needed for: the first ones
+    snapshots  how many protected snapshots need such objects
+    """
 
     findings: tuple[Finding, ...]
+    affected: tuple[str, ...] = ()
+    snapshots: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -396,5 +402,10 @@ class DoctorResult(NamedTuple):
         return all(finding.severity != "error" or finding.repaired for finding in self.findings)
 
     def as_json(self) -> Json:
-        """{healthy, findings}."""
-        return {"healthy": self.healthy, "findings": [finding.as_json() for finding in self.findings]}
+        """{healthy, findings, affected, affected_snapshots}."""
+        return {
+            "healthy": self.healthy,
+            "findings": [finding.as_json() for finding in self.findings],
+            "affected": list(self.affected),
+            "affected_snapshots": self.snapshots,
+        }

@@ -103,6 +103,11 @@ def live_pins(txn: ReadTxn, locks: Locks) -> Iterator[tuple[str, bytes]]:
             yield holder.decode("utf-8", "replace"), key[_ID_SIZE:]
 
 
+def pin_locks(txn: ReadTxn) -> list[str]:
+    """The names of the locks of all pins, of those whose holders are gone too."""
+    return [key.hex() for key, _ in txn.scan(PINS) if len(key) == _ID_SIZE]
+
+
 def remove_dead_pins(store: CollectedStore) -> int:
     """Forget the pins whose holders are gone; how many."""
     with store.read() as txn:

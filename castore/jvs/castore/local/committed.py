@@ -71,6 +71,10 @@ class CommittedFile:
                 found.append(place)
         return found
 
+    def clear(self, place: int) -> None:
+        """Note nothing in a slot."""
+        os.pwrite(self._file.fd, bytes(_SLOT.size), place * _SLOT.size)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -65,7 +65,7 @@ def set_aside(store: LocalStore, name: bytes, raw: bytes) -> str:
 
 
 def keep(store: LocalStore, title: str, raw: bytes) -> str:
-    """Keep bytes under a title durably; the same ones only once, others under the title and a number. Raises JvsError."""
+    """Keep bytes under a title durably; the same ones once, others under the title and a number. Raises JvsError."""
     folder = os.path.join(store.path, FOLDER)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)

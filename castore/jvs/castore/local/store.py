@@ -208,6 +208,15 @@ class LocalStore:
         """Slots of the file `committed` that hold what was never written."""
         return self._committed.damaged_slots()
 
+    def clear_slots(self, places: Iterable[int]) -> None:
+        """Empty these slots of the file `committed`: they say nothing. Raises JvsError."""
+        self.check_usable(writing=True)
+        try:
+            for place in places:
+                self._committed.clear(place)
+        except OSError as exc:
+            raise os_error(exc, "writing the file committed") from exc
+
     def noted(self) -> int:
         """The last transaction known to have been acknowledged (see `committed`)."""
         return self._committed.highest()

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from jvs.castore.backend import Kind, Ref, Stored, WriteTxn, object_name
+from jvs.castore.backend import Kind, Ref, Stored, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import CondemnedError
+from jvs.castore.gc.rescue import uncondemn
 from jvs.castore.local.committed import check_not_rolled_back
 from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
 from jvs.castore.local.failures import os_error
@@ -25,8 +27,8 @@ from jvs.castore.local.pack import (
 )
 from jvs.castore.local.tables import OPEN_PACKS, ObjectRow, PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
-from jvs.castore.publish import PublishQueue
-from jvs.errors import JvsError, NoSpaceError, StoreError
+from jvs.castore.publish import Pending, PublishQueue
+from jvs.errors import JvsError, MissingChildrenError, NoSpaceError, StoreError
 
 if TYPE_CHECKING:
     from jvs.castore.local.store import LocalStore
@@ -345,6 +347,38 @@ class LocalWriter:
                 then(txn)
         self._let_go()
         return done
+
+    def insert_layout(
+        self, page: Digest, stored: Stored, children: Sequence[Ref], then: Callable[[WriteTxn], None]
+    ) -> None:
+        """Give a page that has lost its layout one again; by rule 1 of publishing, and nothing when it has one now.
+        `then` runs in the transaction. Raises MissingChildrenError."""
+        self._check()
+        name = object_name(Kind.LAYOUT, page)
+        below = tuple(object_name(*child) for child in children)
+        place = self._write(encode_header(Kind.LAYOUT, page, stored, FIRST_LAYOUT), stored.data)
+        item = Pending(name, stored.codec, stored.size, len(stored.data), below, place)
+        try:
+            self._make_durable()
+        except (OSError, JvsError) as exc:
+            raise self._fail(exc) from exc
+        while True:
+            try:
+                with self._recording() as txn:
+                    if txn.height_of(object_name(Kind.PAGE, page)) is None or txn.layout_seq(page) is not None:
+                        return
+                    heights = {child: txn.height_of(child) for child in below}
+                    if absent := [ref_of(child) for child, height in heights.items() if height is None]:
+                        raise MissingChildrenError(absent)
+                    if condemned := [c for c, height in heights.items() if txn.marks.condemned(c, height or 0)]:
+                        raise CondemnedError(condemned)
+                    txn.insert(item, 0)
+                    txn.marks.tell((name, *below))  # the page above may have been visited already
+                    txn.marks.unrooted()
+                    then(txn)
+                    return
+            except CondemnedError as error:
+                uncondemn(self._store, error.names)
 
     # -- failing and ending
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +14,13 @@ from jvs.cli.ui import Ui
 from jvs.cli.verb import labels, verb
 from jvs.errors import IntegrityError, UsageError
 
+if TYPE_CHECKING:
+    from jvs.castore.verify import Sample
+
 EXAMPLES = """
-jvs fs verify main      # one snapshot
-jvs fs verify --all     # everything: objects, index, labels, journal
+jvs fs verify main          # one snapshot
+jvs fs verify --all         # everything: objects, index, labels, journal
+jvs fs verify --sample 10%  # a tenth of all objects, others each time
 """
 
 
@@ -28,22 +35,32 @@ jvs fs verify --all     # everything: objects, index, labels, journal
         "damaged[].path_b64": "its bytes, when they are not UTF-8",
         "damaged[].digest": "which object, or null",
         "damaged[].reason": "what is wrong with it",
+        "sample": "with --sample: `percent`, and the `seed` that chooses the same objects again",
         "error": "when something is damaged: code, message, next, details",
     },
     exits={8: "something is damaged (listed)"},
 )
 @click.argument("rev", required=False, shell_complete=labels)
 @click.option("--all", "everything", is_flag=True, help="Everything in the store (the default without REV).")
-def verify(ui: Ui, rev: str | None, everything: bool) -> int:
+@click.option(
+    "--sample", "share", metavar="N%", help="Read a random share of the objects only; index, labels, journal wholly."
+)
+@click.option("--seed", help="Choose the objects of an earlier --sample again.")
+def verify(ui: Ui, rev: str | None, everything: bool, share: str | None, seed: str | None) -> int:
     """Read every byte of a snapshot, or of everything in the store, and check it. With -q the damaged digests."""
     if rev is not None and everything:
         raise UsageError("give REV or --all, not both", next="jvs fs verify --help")
+    if rev is not None and share is not None:
+        raise UsageError("--sample is of everything; a snapshot is read wholly", next="jvs fs verify --help")
+    sample = _sample(share, seed)
     started = time.perf_counter()
     with ui.open_repo() as repo, ui.progress("verify") as progress:
-        result = repo.verify(rev, progress=progress)
+        result = repo.verify(rev, sample=sample, progress=progress)
     checked = (
         f"{count(result.checked, 'object')}, {size(result.bytes)} checked in {duration(time.perf_counter() - started)}"
     )
+    if sample is not None:
+        checked += f" ({sample.percent:g}% of all, --seed {sample.seed})"
 
     def people() -> list[str]:
         lines = [
@@ -60,3 +77,18 @@ def verify(ui: Ui, rev: str | None, everything: bool) -> int:
         )
     damaged = [item.digest.hex() for item in result.damaged if item.digest is not None]
     return ui.show(result.as_json, people, damaged, error)
+
+
+def _sample(share: str | None, seed: str | None) -> Sample | None:
+    """What `--sample` and `--seed` ask for. Raises UsageError."""
+    from jvs.castore.verify import Sample
+
+    if share is None:
+        if seed is not None:
+            raise UsageError("--seed says which objects --sample takes", next="jvs fs verify --sample 10%")
+        return None
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,6})?%?", share) or not 0 < float(share.removesuffix("%")) <= 100:
+        raise UsageError(f"not a share: {share} (10%, 0.5%)", next="jvs fs verify --sample 10%")
+    if seed is not None and not re.fullmatch(r"[A-Za-z0-9]{1,64}", seed):
+        raise UsageError("a seed is 1 to 64 letters and digits", next="jvs fs verify --help")
+    return Sample(float(share.removesuffix("%")), seed or secrets.token_hex(4))
