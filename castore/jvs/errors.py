@@ -72,6 +72,8 @@ CODES: dict[str, CodeInfo] = {
     "gc-busy": CodeInfo(1, 409, "jvs fs gc run"),
     "gc-plan-stale": CodeInfo(1, 409, "jvs fs gc plan"),
     "clock-jump": CodeInfo(1, 409, "--trust-clock"),
+    "purged-content": CodeInfo(1, 409, "leave it out (.jvsignore), or push with --allow-purged"),
+    "snapshot-in-use": CodeInfo(1, 409, "jvs fs reset LABEL REV"),
     # integrity
     "damaged": CodeInfo(8, 500, "jvs fs verify --all"),
     "object-missing": CodeInfo(8, 500, "jvs fs verify --all"),
@@ -178,6 +180,19 @@ class CollectedError(StateError):
     """The snapshot was there once and has been collected."""
 
     code = "collected"
+
+
+class PurgedContentError(StateError):
+    """Content that was purged is not stored again unasked: `details` hold `path` and `digest`.
+
+    name  of the file, as bytes: who knows its directory says the whole path
+    """
+
+    code = "purged-content"
+
+    def __init__(self, message: str, *, name: bytes, path: str, digest: str) -> None:
+        super().__init__(message, path=path, digest=digest)
+        self.name = name
 
 
 class IntegrityError(JvsError):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from jvs.castore.backend import JournalRecord
+from jvs.castore.backend import JournalRecord, WriteTxn
 from jvs.castore.digest import Digest
 from jvs.castore.local import LocalStore
 from jvs.castore.memory import MemoryStore
 from jvs.errors import IntegrityError
-from jvs.labels import Labels
+from jvs.labels import Labels, purges
 from jvs.labels.model import Skeleton, decode_skeleton
 from jvs.labels.replay import replay
 from jvs.labels.tables import ALL_TABLES
@@ -52,10 +52,28 @@ def history() -> Desk:
     labels.record_detached(a)
     labels.compare_and_set("gone", None, a)
     labels.delete("gone")
+    purge_some(desk, desk.snapshot("old"))
     return desk
 
 
-ENTRIES = 16
+def purge_some(desk: Desk, snapshot: Digest) -> None:
+    """Purge a snapshot that `purged` is at: another takes its place; of what is purged some is allowed again."""
+    desk.labels.compare_and_set("purged", None, snapshot)
+    purge, new, digests = bytes(16), desk.snapshot("new"), [bytes([number]) * 32 for number in range(3)]
+
+    def write(txn: WriteTxn) -> None:
+        purges.write_purge(txn, purge, purges.PurgeRow(desk.clock.now_ms, False, bytes(32)), {"actor": "ada"})
+        purges.write_content(txn, purge, digests, "ada")
+        purges.write_replaced(txn, purge, [(snapshot, new), (bytes(32), None)], "ada")
+        desk.labels.purge_in(txn, "purged", "why", {"purge": purge.hex()})
+        purges.write_allowed(txn, digests[:1], bytes(32), "ada")
+        purges.write_done(txn, purge, {"snapshots": 1}, "ada")
+
+    desk.store.transact(write)
+    assert desk.labels.require("purged").ca_id == new
+
+
+ENTRIES = 18
 
 
 def rebuild(records: list[JournalRecord]) -> tuple[MemoryStore, list[Digest]]:
@@ -75,7 +93,7 @@ def test_the_journal_alone_gives_the_same_tables_and_every_root() -> None:
     store, roots = rebuild(list(desk.store.journal_records()))
     assert tables(store) == tables(desk.store)
     assert all(tables(store))  # every table had rows to be rebuilt
-    assert set(roots) == {desk.snapshot(name) for name in "ab"}  # nothing keeps c any more
+    assert set(roots) == {desk.snapshot(name) for name in ("a", "b", "new")}  # nothing keeps c, or what was purged
     assert Labels(store).verify() == desk.labels.verify() == ENTRIES
 
 
@@ -193,6 +211,14 @@ def spoiled(op: str, **changes: object) -> Callable[[list[JournalRecord]], list[
         spoiled("truncate", generations=[99]),
         spoiled("truncate", generations=[-1]),
         spoiled("truncate", floor=None),
+        spoiled("purge", id=b"x"),
+        spoiled("purge", what=None),
+        spoiled("purge", at_ms=-1),
+        spoiled("purge.done", id=b"u" * 16),
+        spoiled("purge.content", digests=[b"x"]),
+        spoiled("purge.replaced", pairs=[b"x" * 33]),
+        spoiled("purge.replaced", pairs=[b"x" * 64]),
+        spoiled("purge.allowed", ca_id=b"x"),
     ],
 )
 def test_a_journal_that_does_not_follow_is_refused(

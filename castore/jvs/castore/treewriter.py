@@ -24,6 +24,7 @@ from jvs.castore.manifest import File, small_files
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import NewPage
+from jvs.castore.purged import Guard
 from jvs.castore.recipe import CHUNKS, Piece, build_recipe
 from jvs.castore.treesink import DirectoryWriter, TreeSink
 from jvs.errors import IntegrityError
@@ -176,8 +177,10 @@ class _Jobs:
 class TreeWriter(TreeSink):
     """Writes the objects of one push. Use as a context manager; one caller's thread at a time."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, *, allow_purged: bool = False) -> None:
+        """allow_purged: also store what was purged (see `purged.Guard`)."""
         super().__init__(objects)
+        self.guard = Guard(objects.backend, allow=allow_purged)
         self._level = objects.settings.zstd_level
         self._writer = objects.backend.writer()
         self._chunker: Chunker | None = None
@@ -212,7 +215,8 @@ class TreeWriter(TreeSink):
 
     def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
         """Hand one finished page to the writer thread, with the bytes of its new small files by digest, and the pages
-        of the store in which its other files are found."""
+        of the store in which its other files are found. Raises PurgedContentError."""
+        self.guard.check(page.entries)
         behind = contents and self._jobs.weight > BEHIND
         packed = pack_parts(contents, self._level) if behind else ()
         self._put(_PageJob(page, contents, sources, packed), len(page.data) + sum(map(len, contents.values())))
@@ -224,9 +228,11 @@ class TreeWriter(TreeSink):
         self._alone = True
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
-        """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`."""
+        """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`.
+
+        Raises CollectedError when content was purged since this writer was made: what it wrote may hold some."""
         self._jobs.drain()
-        return self._writer.publish(then)
+        return self._writer.publish(None if then is None else self.guard.before(then))
 
     def flush(self) -> None:
         """Wait until everything given so far is written (not yet durable, not yet visible)."""

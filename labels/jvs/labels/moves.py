@@ -25,6 +25,7 @@ from jvs.labels.model import (
     new_body,
 )
 from jvs.labels.names import check_label_name, check_tag, is_autosave_name
+from jvs.labels.purges import current, existing, originals
 from jvs.labels.reads import live_head, unknown_label, unknown_tag
 from jvs.labels.records import tag_row, write_detached, write_move, write_untag
 from jvs.labels.tables import (
@@ -115,7 +116,8 @@ def reset(
     content = target if source is None else source.to
     if content is None:
         raise UnknownError(f"the entry {target.hex()[:12]} deleted its label: there is no content to go back to")
-    logged = txn.get(SNAPSHOTS, content + head.uid)
+    before = (txn.get(SNAPSHOTS, one + head.uid) for one in originals(txn, content))
+    logged = next((found for found in before if found is not None), None)
     if logged is None:
         txn.check_table(SNAPSHOTS)
         txn.check_table(IDS)
@@ -219,7 +221,8 @@ def delete_tag(txn: WriteTxn, note: Note, tag: str) -> None:
 def record_detached(txn: WriteTxn, note: Note, ca_id: Digest, parents: Sequence[Digest] = ()) -> None:
     """Keep a snapshot that no label points to: it is a root for DETACHED_TTL_MS from now. parents: the entries its
     content came from, for whoever merges it; those that are no longer kept are left out. Raises CollectedError."""
-    txn.require(_digest(ca_id, "a CA id"))
+    ca_id = existing(txn, _digest(ca_id, "a CA id"))
+    txn.require(ca_id)
     found = {parent: parent_entry(txn, parent) for parent in parents[:MAX_PARENTS]}
     known = {parent: entry for parent, entry in found.items() if entry is not None}
     _keep_bases(txn, [entry.to for entry in known.values() if entry.to is not None])
@@ -231,6 +234,13 @@ def checkpoint(txn: WriteTxn, note: Note, name: str) -> Entry:
     it is, and whoever expects what it was before is not disturbed."""
     head = live_head(txn, name)
     return _append(txn, note, name, head, "checkpoint", head.ca_id, (head.entry_id,))
+
+
+def purge(txn: WriteTxn, note: Note, name: str) -> Entry:
+    """Note in a label's reflog that its snapshots were replaced (the note's meta says by which purge), and move it to
+    the one that took the place of its head's; whoever expects what it was before is not disturbed."""
+    head = live_head(txn, name)
+    return _append(txn, note, name, head, "purge", head.ca_id, (head.entry_id,))
 
 
 def compare(txn: ReadTxn, name: str, head: Head | None, expect: Expect) -> None:
@@ -305,7 +315,8 @@ def _append(
     if head is None or op == "merge":
         upstream = next((parent for parent in reversed(lineage.uids) if parent != uid), upstream)
     if to is not None:
-        txn.require(_digest(to, "a CA id"))
+        to = existing(txn, _digest(to, "a CA id"))
+        txn.require(to)
     skeleton = Skeleton(
         uid=uid,
         generation=max(floor, 0 if head is None else head.generation) + 1,
@@ -360,8 +371,9 @@ def _keep_bases(txn: WriteTxn, contents: Sequence[Digest]) -> None:
     """Make roots of what a content comes from in other labels, which later merges start from, as long as it is there
     (one that was collected is no obstacle: such a merge has two sides only)."""
     for content in contents:
-        if txn.info(Kind.PAGE, content) is not None:
-            txn.require(content)
+        standing = current(txn, content)
+        if standing is not None and txn.info(Kind.PAGE, standing) is not None:
+            txn.require(standing)
 
 
 def _newest_move(txn: WriteTxn, name: str, head: Head) -> Entry:

@@ -14,6 +14,7 @@ from jvs.castore.digest import DIGEST_SIZE, Digest
 from jvs.errors import UnknownError, UsageError
 from jvs.labels.model import MAX_ACTOR, MAX_MESSAGE, check_text
 from jvs.labels.moves import Note
+from jvs.labels.purges import current
 from jvs.labels.records import MAX_LISTED, write_pin, write_unpin
 from jvs.labels.tables import PIN_ID_SIZE, PINS, PinRow, pin_rows
 
@@ -22,7 +23,7 @@ class Pin(NamedTuple):
     """A snapshot that is kept.
 
     id         16 bytes
-    ca_id      the snapshot, or any directory inside one
+    ca_id      the snapshot, or any directory inside one (where it was purged: what took its place)
     at_ms      when it was pinned
     until_ms   from when on the pin protects nothing; None: it has no end
     who, message   who pinned it, and why
@@ -78,4 +79,5 @@ def list_pins(txn: ReadTxn) -> list[Pin]:
 
 
 def _pins(txn: ReadTxn) -> Iterator[Pin]:
-    return (Pin(pin_id, *row) for pin_id, row in pin_rows(txn))
+    # what was purged as a whole is still named by its old id
+    return (Pin(pin_id, current(txn, row.ca_id) or row.ca_id, *row[1:]) for pin_id, row in pin_rows(txn))

@@ -18,6 +18,7 @@ from jvs.labels.model import (
     message_in,
 )
 from jvs.labels.names import check_label_name
+from jvs.labels.purges import current, originals
 from jvs.labels.records import tag_row
 from jvs.labels.tables import (
     DELETED,
@@ -173,7 +174,8 @@ def newest_with(txn: ReadTxn, ca_id: Digest) -> Entry | None:
     """The newest entry, of any label, that has this content: by time, then by id."""
     found = [
         entry
-        for key, generation in txn.scan(SNAPSHOTS, ca_id, ca_id + b"\xff" * (UID_SIZE + 1))
+        for one in originals(txn, ca_id)
+        for key, generation in txn.scan(SNAPSHOTS, one, one + b"\xff" * (UID_SIZE + 1))
         if (entry := entry_at(txn, key[len(ca_id) :], int.from_bytes(generation, "big"))) is not None
     ]
     return max(found, key=lambda entry: (entry.at_ms, entry.id), default=None)
@@ -243,7 +245,7 @@ def _info(txn: ReadTxn, name: str, head: Head) -> LabelInfo:
     return LabelInfo(
         name=name,
         uid=head.uid,
-        ca_id=head.ca_id,
+        ca_id=current(txn, head.ca_id) or head.ca_id,
         generation=head.generation,
         entry_id=head.entry_id,
         at_ms=at_ms,

@@ -10,6 +10,20 @@ from jvs.castore.digest import DIGEST_SIZE, Digest
 from jvs.errors import IntegrityError, UsageError
 from jvs.labels.model import UID_SIZE
 from jvs.labels.names import check_pattern
+from jvs.labels.purges import (
+    ALLOWED_OP,
+    CONTENT_OP,
+    DONE_OP,
+    ID_SIZE,
+    PURGE_OP,
+    REPLACED_OP,
+    PurgeRow,
+    apply_allowed,
+    apply_content,
+    apply_done,
+    apply_purge,
+    apply_replaced,
+)
 from jvs.labels.records import (
     DETACH_OP,
     FORGET_OP,
@@ -82,9 +96,9 @@ class _Fields:
         """Whether the field is there and nil."""
         return name in self._record.skeleton and self._record.skeleton[name] is None
 
-    def raws(self, name: str, size: int) -> list[bytes]:
+    def raws(self, name: str, *sizes: int) -> list[bytes]:
         values: list[bytes] = self._checked(name, list)
-        if [value for value in values if type(value) is not bytes or len(value) != size]:
+        if [value for value in values if type(value) is not bytes or len(value) not in sizes]:
             raise self._damaged()
         return values
 
@@ -134,6 +148,11 @@ def _truncate(txn: WriteTxn, fields: _Fields) -> None:
     apply_truncate(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations"), fields.number("floor"))
 
 
+def _purge(txn: WriteTxn, fields: _Fields) -> None:
+    row = PurgeRow(fields.number("at_ms"), False, fields.raw("what", DIGEST_SIZE))
+    apply_purge(txn, fields.raw("id", ID_SIZE), row)
+
+
 _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     UNTAG_OP: lambda txn, fields: apply_untag(txn, fields.text("tag")),
     DETACH_OP: lambda txn, fields: apply_detached(
@@ -147,4 +166,15 @@ _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     TRUNCATE_OP: _truncate,
     TRUST_OP: lambda txn, fields: apply_trusted(txn, fields.number("at_ms")),
     REMOVE_OP: lambda txn, fields: apply_remove(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations")),
+    PURGE_OP: _purge,
+    DONE_OP: lambda txn, fields: apply_done(txn, fields.raw("id", ID_SIZE)),
+    CONTENT_OP: lambda txn, fields: apply_content(
+        txn, fields.raw("id", ID_SIZE), fields.raws("digests", DIGEST_SIZE)
+    ),
+    REPLACED_OP: lambda txn, fields: apply_replaced(
+        txn, fields.raw("id", ID_SIZE), fields.raws("pairs", DIGEST_SIZE, 2 * DIGEST_SIZE)
+    ),
+    ALLOWED_OP: lambda txn, fields: apply_allowed(
+        txn, fields.raws("digests", DIGEST_SIZE), fields.raw("ca_id", DIGEST_SIZE)
+    ),
 }

@@ -23,11 +23,13 @@ from jvs.errors import AmbiguousError, CollectedError, UnknownError, UsageError
 from jvs.labels import reads
 from jvs.labels.model import Entry, Expect, decode_skeleton
 from jvs.labels.names import TAG_PREFIX, check_tag, label_name_fault, shown
+from jvs.labels.purges import current, existing
 from jvs.labels.tables import (
     DETACHED,
     ENTRIES,
     IDS,
     LABELS,
+    REPLACEMENTS,
     SNAPSHOTS,
     Head,
     entries_between,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 MATCHES_SHOWN = 20
 """Most matches of an ambiguous prefix that are looked up and listed."""
 
+_ROOTED = (SNAPSHOTS, DETACHED, REPLACEMENTS)
+"""The tables whose keys begin with snapshots that were ever roots."""
 _HEX_DIGITS = 2 * DIGEST_SIZE
 _MAX_DIGITS = 18
 _PAST = b"\xff" * 17
@@ -111,7 +115,8 @@ class Revision(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """What a revision names. `ca_id` is the snapshot (of the whole tree, also when there is a `path` into it).
+    """What a revision names. `ca_id` is the snapshot (of the whole tree, also when there is a `path` into it); where
+    that was purged (see `purges`), the one that took its place.
 
     label       the live label it was found through or belongs to, if any
     entry       the reflog entry, unless the revision was a bare CA id
@@ -308,9 +313,11 @@ def _resolve_name(txn: ReadTxn, text: str, path: bytes | None) -> Resolved:
 def _resolve_id(txn: ReadTxn, digest: Digest, path: bytes | None) -> Resolved:
     # Kinds of id never coincide, so a page of that digest settles it without a look through all the ids there are.
     if place_of(txn, digest) is None and (
-        txn.info(Kind.PAGE, digest) is not None or _starting_with(txn, digest.hex(), SNAPSHOTS)
+        txn.info(Kind.PAGE, digest) is not None
+        or _starting_with(txn, digest.hex(), SNAPSHOTS)
+        or current(txn, digest) != digest
     ):
-        return Resolved(digest, None, None, None, path)
+        return Resolved(existing(txn, digest), None, None, None, path)
     entry = entry_by_id(txn, digest)
     if entry is None:
         txn.check_table(SNAPSHOTS)
@@ -320,12 +327,12 @@ def _resolve_id(txn: ReadTxn, digest: Digest, path: bytes | None) -> Resolved:
 
 def _resolve_prefix(txn: ReadTxn, prefix: str, path: bytes | None) -> Resolved:
     entries = _starting_with(txn, prefix, IDS)
-    roots = sorted(set(_starting_with(txn, prefix, SNAPSHOTS)) | set(_starting_with(txn, prefix, DETACHED)))
+    roots = sorted({root for table in _ROOTED for root in _starting_with(txn, prefix, table)})
     matches = [*entries, *roots]
     if len(matches) == 1:
         return _resolve_id(txn, matches[0], path)
     if not matches:
-        for table in (IDS, SNAPSHOTS, DETACHED):
+        for table in (IDS, *_ROOTED):
             txn.check_table(table)
         raise UnknownError(f"no entry and no snapshot has an id that begins with {prefix}", next="jvs fs ls", id=prefix)
     listed = [_match(txn, "entry", found) for found in entries] + [_match(txn, "snapshot", found) for found in roots]
@@ -434,7 +441,8 @@ def _of_entry(txn: ReadTxn, entry: Entry, path: bytes | None) -> Resolved:
         raise UnknownError(
             f"{entry.label}@{entry.generation} is where the label was deleted: there is no content", label=entry.label
         )
-    if entry.dropped and txn.info(Kind.PAGE, entry.to) is None:
+    ca_id = existing(txn, entry.to)
+    if entry.dropped and txn.info(Kind.PAGE, ca_id) is None:
         raise CollectedError(
             f"{entry.label}@{entry.generation} has left the retention window: its snapshot was collected",
             next=f"jvs fs log {entry.label}",
@@ -443,4 +451,4 @@ def _of_entry(txn: ReadTxn, entry: Entry, path: bytes | None) -> Resolved:
         )
     owner = owner_of(txn, entry.uid)
     label = owner.name if owner is not None and owner.live else None
-    return Resolved(entry.to, label, entry, entry.generation, path)
+    return Resolved(ca_id, label, entry, entry.generation, path)

@@ -22,6 +22,7 @@ from jvs.labels.moves import DETACHED_TTL_MS
 from jvs.labels.names import is_autosave_name
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
+from jvs.labels.purges import current
 from jvs.labels.records import detached_at, detached_parents, tag_row
 from jvs.labels.retention import Keeper, Policies
 from jvs.labels.tables import (
@@ -30,6 +31,7 @@ from jvs.labels.tables import (
     DETACHED,
     FORGOTTEN,
     LABELS,
+    REPLACED,
     TAGGED,
     Ending,
     Head,
@@ -89,10 +91,23 @@ def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Ro
     every_base  also merge bases that the object index does not hold. Such a base was collected before it became one,
                 or the index is just being made
 
+    A snapshot that was purged is no root; the one that took its place is (`purges`).
+
     Raises IndexDamagedError, having compared every table with its sums: a row that vanished is never a root less.
     """
     for table in ALL_TABLES:
         txn.check_table(table)
+    found = _roots(txn, now_ms, every_base)
+    if not txn.count(REPLACED):
+        yield from found
+        return
+    for root in found:
+        ca_id = current(txn, root.ca_id)
+        if ca_id is not None:
+            yield root._replace(ca_id=ca_id)
+
+
+def _roots(txn: ReadTxn, now_ms: int, every_base: bool) -> Iterator[Root]:
     policies, bases = stored_policies(txn), Bases(txn)
     due: set[bytes] = set()
     for key, raw in txn.scan(DELETED):
@@ -268,6 +283,6 @@ def _present(txn: ReadTxn, entry_ids: Iterable[Digest], every_base: bool) -> Ite
     """The contents of these entries, from which a merge would start, that the object index holds."""
     for entry_id in entry_ids:
         skeleton = skeleton_of(txn, entry_id)
-        to = None if skeleton is None else skeleton.to
+        to = None if skeleton is None or skeleton.to is None else current(txn, skeleton.to)
         if to is not None and (every_base or txn.info(Kind.PAGE, to) is not None):
             yield to

@@ -333,6 +333,11 @@ class Labels:
         note = self._note(message)
         return self._store.transact(lambda txn: moves.delete(txn, note, name, expect))
 
+    def purge_in(self, txn: WriteTxn, name: str, message: str, meta: Mapping[str, Any]) -> Entry:
+        """Note in a label's reflog, inside a transaction, that its snapshots were replaced (see `purges`), and move it
+        to the one that took the place of its head's."""
+        return moves.purge(txn, self._note(message, meta=meta), name)
+
     def undelete(self, name: str, *, message: str = "") -> Entry:
         """See LabelStore."""
         note = self._note(message)

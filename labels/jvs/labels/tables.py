@@ -16,6 +16,10 @@
     FLOORS      uid                          -> generation                no entry up to that one has a body
     NEEDED      uid                          -> nothing                   entries of other labels descend from its
     CLOCK       "trusted"                    -> ms                        until when the clock is believed
+    PURGES      purge id                     -> PurgeRow                  see `purges`
+    REPLACED    CA id                        -> purge id, CA id or none   the snapshot that took its place
+    REPLACEMENTS  CA id, CA id               -> nothing                   the second is one whose place it took
+    PURGED      digest                       -> purge id                  content that must not come back
 
 Generations, serials and times in keys are 8 bytes, big-endian, so key order is their order. A name holds no 0x00, so
 `name 0x00` starts the keys of exactly that name, and everything below `a/b` lies in [`a/b/`, `a/b0`).
@@ -31,6 +35,7 @@ import msgpack
 
 from jvs.castore.backend import ReadTxn, Table, WriteTxn
 from jvs.castore.digest import Digest, entry_digest
+from jvs.castore.purged import PURGED
 from jvs.errors import IndexDamagedError
 from jvs.labels.model import UID_SIZE, Entry, Skeleton, decode_entry, decode_skeleton
 
@@ -50,6 +55,9 @@ FORGOTTEN: Final = Table("forgotten")
 FLOORS: Final = Table("floors")
 NEEDED: Final = Table("needed")
 CLOCK: Final = Table("clock")
+PURGES: Final = Table("purges")
+REPLACED: Final = Table("replaced")
+REPLACEMENTS: Final = Table("replacements")
 
 ALL_TABLES: Final = (
     LABELS,
@@ -68,6 +76,10 @@ ALL_TABLES: Final = (
     FLOORS,
     NEEDED,
     CLOCK,
+    PURGES,
+    REPLACED,
+    REPLACEMENTS,
+    PURGED,
 )
 """Every table this package writes; all of it can be made again from the journal (`replay`)."""
 

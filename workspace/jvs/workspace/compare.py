@@ -28,7 +28,8 @@ def diff(repo: Repo, a: str, b: str | None, *, renames: bool) -> DiffResult:
                 code="bad-revision",
                 next=f"jvs fs diff {a} REV",
             )
-        before, after = resolved.entry.from_, resolved.entry.to
+        from_ = resolved.entry.from_
+        before, after = None if from_ is None else repo.standing(from_) or from_, resolved.ca_id
         if before is not None and not repo.has_snapshot(before):
             raise CollectedError(f"what {a} moved from has left the retention window: its snapshot was collected")
         return difference(repo.objects.page, before, after, renames=renames)

@@ -104,7 +104,8 @@ def scan(
 
 def base_of(repo: Repo, binding: Binding | None, otherwise: Digest | None) -> Digest | None:
     """What a scan compares with: what the directory is bound to, or `otherwise`; None when the store lacks it."""
-    known = binding.ca_id if binding is not None and binding.ca_id is not None else otherwise
+    bound = None if binding is None or binding.ca_id is None else repo.standing(binding.ca_id)
+    known = otherwise if bound is None else bound
     return known if known is not None and repo.has_snapshot(known) else None
 
 

@@ -29,6 +29,7 @@ from jvs.errors import (
 from jvs.labels.model import ANYTHING, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
+from jvs.labels.purges import current, write_allowed
 from jvs.workspace import directories
 from jvs.workspace.results import PushResult, PushStats, Skipped
 
@@ -54,6 +55,9 @@ class PushOptions(NamedTuple):
     skip_unreadable: bool = False
     merged: tuple[Digest, ...] | None = None
     """Entries that the directory's content was merged from, beside the label's head; None: the move is no merge."""
+
+    allow_purged: bool = False
+    """Also store what was purged, which is then purged no more."""
 
     def check(self) -> None:
         """Raise UsageError for what cannot be meant together, and for a malformed label name."""
@@ -147,7 +151,7 @@ def _attempt(
     expect = expect_of(repo, options, binding)
     base = directories.base_of(repo, binding, None if head is None else head.ca_id)
     with (
-        TreeWriter(repo.objects) as writer,
+        TreeWriter(repo.objects, allow_purged=options.allow_purged) as writer,
         directories.stat_index(repo, directory) as index,
         Assistant(repo.store.path) as assistant,
     ):
@@ -171,7 +175,13 @@ def _attempt(
             writer.flush()
             assisted = assistant.publish()
             parents = () if binding is None or binding.entry_id is None else (binding.entry_id,)
-            outcome = writer.publish(lambda txn: move(repo, txn, ca_id, options, expect, parents))
+
+            def finish(txn: WriteTxn) -> Outcome:
+                if options.allow_purged:
+                    allow(txn, repo.actor, tuple(writer.guard.allowed), ca_id)
+                return move(repo, txn, ca_id, options, expect, parents)
+
+            outcome = writer.publish(finish)
         assert outcome is not None
         added = writer.stats if assisted is None else writer.stats.plus(assisted)
         if found.new_index is not None and found.new_index.save():
@@ -215,6 +225,12 @@ def move(
         repo.labels.record_detached_in(txn, ca_id, parents)
         return rejected(options.label, ca_id, head, error)
     return Outcome("advanced", entry.generation, entry.id, ca_id, entry.generation)
+
+
+def allow(txn: WriteTxn, actor: str, digests: Sequence[Digest], ca_id: Digest) -> None:
+    """What was purged, and is stored again on purpose, is purged no more."""
+    if digests or current(txn, ca_id) != ca_id:
+        write_allowed(txn, digests, ca_id, actor)
 
 
 def rejected(label: str, ca_id: Digest, head: LabelInfo | None, error: LabelMovedError) -> Outcome:

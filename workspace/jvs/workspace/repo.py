@@ -23,6 +23,7 @@ from jvs.castore.settings import StoreSettings
 from jvs.errors import UnknownError, UsageError
 from jvs.labels import revisions
 from jvs.labels.model import Entry, Expect, LabelInfo
+from jvs.labels.purges import current
 from jvs.labels.store import Labels, wall_clock
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from jvs.workspace.merging.results import MergeResult
     from jvs.workspace.pins import PinInfo
     from jvs.workspace.progress import Progress
+    from jvs.workspace.purge_results import PurgeResult
     from jvs.workspace.results import (
         DiffResult,
         InitResult,
@@ -128,13 +130,23 @@ class Repo:
         rehash: bool = False,
         skip_unreadable: bool = False,
         as_revision: bool = False,
+        allow_purged: bool = False,
         progress: Progress | None = None,
     ) -> PushResult:
         """Snapshot a directory (or take a revision) and move a label to it; see `push.push`."""
         from jvs.workspace import push
 
         options = push.PushOptions(
-            label, expected, force, detach, message, tuple(tags), always, rehash, skip_unreadable
+            label,
+            expected,
+            force,
+            detach,
+            message,
+            tuple(tags),
+            always,
+            rehash,
+            skip_unreadable,
+            allow_purged=allow_purged,
         )
         return push.push(self, source, options, as_revision=as_revision, progress=progress)
 
@@ -230,8 +242,9 @@ class Repo:
         first: dict[Digest, int] = {}
         for info in self.labels.list():
             for entry in self.labels.log(info.name, newest_first=False):
-                if entry.to is not None and not entry.dropped and entry.at_ms < first.get(entry.to, entry.at_ms + 1):
-                    first[entry.to] = entry.at_ms
+                ca_id = None if entry.to is None or entry.dropped else self.standing(entry.to)
+                if ca_id is not None and entry.at_ms < first.get(ca_id, entry.at_ms + 1):
+                    first[ca_id] = entry.at_ms
         return sorted(first.items(), key=lambda item: (item[1], item[0]))
 
     # -- moving labels ---------------------------------------------------------------------------------------------
@@ -387,6 +400,25 @@ class Repo:
 
         options = gc.RunOptions(dry_run, max_seconds, max_bytes, trust_clock)
         return gc.run(self, plan_id, options, progress)
+
+    def purge(
+        self,
+        paths: Sequence[bytes] = (),
+        snapshot: str | None = None,
+        reason: str = "",
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> PurgeResult:
+        """Remove named content from every snapshot, and from the store; see `purge`."""
+        from jvs.workspace import purge
+
+        return purge.purge(self, purge.PurgeOptions(tuple(paths), snapshot, reason, dry_run), progress)
+
+    def standing(self, ca_id: Digest) -> Digest | None:
+        """The snapshot that stands for `ca_id` now: itself, unless it was purged; None: nothing does."""
+        with self.store.read() as txn:
+            return current(txn, ca_id)
 
     # -- figures ---------------------------------------------------------------------------------------------------
 

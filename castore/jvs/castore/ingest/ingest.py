@@ -24,8 +24,9 @@ from jvs.castore.ingest.statindex import OWN_RULES, IndexBuilder, Record, Slot, 
 from jvs.castore.ingest.walk import FILE_FLAGS, Listing, Trail, list_directory, open_directory, open_root
 from jvs.castore.manifest import Tree
 from jvs.castore.names import MAX_DEPTH, display, json_fields
+from jvs.castore.purged import refused
 from jvs.castore.treesink import TreeSink
-from jvs.errors import JvsError, StoreError, UsageError
+from jvs.errors import JvsError, PurgedContentError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from jvs.castore.ingest.assist import Assistant
@@ -309,7 +310,10 @@ class _Walk:
         ):
             place = None if run.builder is None else run.builder.keep(record, frame.mark)
             return Done(record.tree, record.tree, place, True)
-        return build(run, frame)
+        try:
+            return build(run, frame)
+        except PurgedContentError as error:
+            raise refused(frame.path(error.name), bytes.fromhex(error.details["digest"])) from None
 
 
 def _has_ignore_file(listing: Listing) -> bool:

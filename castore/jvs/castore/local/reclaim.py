@@ -9,11 +9,12 @@ its pack is gone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.backend import Kind, object_name
+from jvs.castore.digest import Digest
 from jvs.castore.gc.collection import Limits
 from jvs.castore.gc.mark import Step
 from jvs.castore.local.descriptors import Descriptor
@@ -85,6 +86,94 @@ def reclaim(store: LocalStore, limits: Limits, step: Step) -> Reclaimed:
                 total = total.plus(Reclaimed(no_room=len(batch) + len(waiting)))
                 break
     return total
+
+
+class Rewritten(NamedTuple):
+    """What became of packs that were to be rewritten. held: those that somebody writes to; unsound: those in which
+    something lies that the index needs and that cannot be read."""
+
+    reclaimed: Reclaimed
+    held: tuple[bytes, ...]
+    unsound: tuple[bytes, ...]
+
+
+def rewrite(store: LocalStore, packs: Sequence[bytes], step: Step) -> Rewritten:
+    """Rewrite these packs, or drop them, however much lives in them, and also if they may still be appended to.
+
+    Raises OSError's JvsErrors, also NoSpaceError.
+    """
+    held = [pack for pack in packs if not _seal(store, pack)]
+    free = [pack for pack in packs if pack not in held]
+    total = Reclaimed()
+    with store.writer() as writer:
+        while free:
+            batch, free = free[:_AT_ONCE], free[_AT_ONCE:]
+            total = total.plus(_rewrite(store, writer, batch, step))
+    there = _rows(store).keys()
+    left = [pack for pack in packs if pack in there and pack not in held]
+    return Rewritten(total, tuple(held), tuple(left))
+
+
+def _seal(store: LocalStore, pack: bytes) -> bool:
+    """See to it that nobody appends to a pack any more; False when somebody does. The writer of the copies would else
+    take the very pack that is to be emptied."""
+    try:
+        file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    except OSError as exc:
+        raise os_error(exc, f"opening pack {pack.hex()}") from exc
+    try:
+        if not file.lock(wait=False):
+            return False
+        with store.write() as txn:
+            row = txn.pack_row(pack)
+            if row is not None and row.state == PackRow.OPEN:
+                txn.set_pack(pack, state=PackRow.SEALED, committed_end=row.committed_end)
+        return True
+    finally:
+        file.close()
+
+
+Suspect = Callable[[Kind, Digest], bool]
+"""Whether a record of that object, where it is dead, must not stay."""
+
+
+def tainted(store: LocalStore, suspect: Suspect, step: Step) -> list[bytes]:
+    """The packs in which there is a dead record that must not stay, or something that is no record at all, or was
+    never published. Their headers are read, not their data."""
+    found: list[bytes] = []
+    for pack, row in _rows(store).items():
+        try:
+            file = Descriptor(pack_path(store.packs_path, pack), os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise os_error(exc, f"opening pack {pack.hex()}") from exc
+        try:
+            # what somebody is writing just now he answers for: it is published, or cut off
+            end = os.fstat(file.fd).st_size if file.lock(wait=False) else row.committed_end
+            whole = end == row.committed_end and row.live_bytes == max(row.committed_end - PACK_HEADER, 0)
+            if not whole and (end != row.committed_end or _has_suspect(store, pack, file.fd, end, suspect)):
+                found.append(pack)
+        finally:
+            file.close()
+        step(len(found))
+    return found
+
+
+def _has_suspect(store: LocalStore, pack: bytes, fd: int, size: int, suspect: Suspect) -> bool:
+    at = PACK_HEADER
+    headers = _headers(fd, size)
+    while batch := list(islice(headers, _BATCH)):
+        with store.read() as txn:
+            rows = [txn.object_row(object_name(Kind(record.kind), record.key)) for _, record in batch]
+        for (offset, record), row in zip(batch, rows, strict=True):
+            live = row is not None and (row.pack, row.offset) == (pack, offset)
+            if offset != at or (not live and suspect(Kind(record.kind), record.key)):
+                return True
+            at = offset + HEADER + record.stored
+    return at != size
 
 
 def victims(store: LocalStore) -> list[tuple[bytes, int]]:

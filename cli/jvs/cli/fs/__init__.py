@@ -30,6 +30,7 @@ VERBS = {
     "pins": ("jvs.cli.fs.pin:pins", "List the pins."),
     "retention": ("jvs.cli.fs.retention:retention", "Say what gc keeps of the histories of labels."),
     "gc": ("jvs.cli.fs.gc:gc", "Collect garbage: plan, run."),
+    "purge": ("jvs.cli.fs.purge:purge", "Remove files from every snapshot, and their bytes from the store."),
 }
 
 EXAMPLES = """

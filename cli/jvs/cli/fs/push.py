@@ -44,7 +44,11 @@ PUSH_FIELDS = {
     "skipped[].reason": "why",
     "error": "when rejected: code, message, next, details",
 }
-PUSH_EXITS = {3: "done, but some paths were skipped (listed)", 6: "the label moved: nothing was changed"}
+PUSH_EXITS = {
+    1: "there is content that was purged (`purged-content`): nothing was changed",
+    3: "done, but some paths were skipped (listed)",
+    6: "the label moved: nothing was changed",
+}
 
 _SHOWN = 20
 _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "rejected": "red"}
@@ -71,6 +75,7 @@ _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "reje
 @click.option("--tag", "tags", multiple=True, metavar="T", help="Tag the entry (tag:T finds it); may be repeated.")
 @click.option("--always", is_flag=True, help="Write a history entry also when nothing changed.")
 @click.option("--rehash", is_flag=True, help="Read every file, whatever its times say.")
+@click.option("--allow-purged", is_flag=True, help="Store again what `fs purge` removed (it is purged no more).")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out new files that cannot be read (exit status 3).")
 def push(
     ui: Ui,
@@ -85,6 +90,7 @@ def push(
     always: bool,
     rehash: bool,
     skip_unreadable: bool,
+    allow_purged: bool,
 ) -> int:
     """Snapshot SOURCE, a directory (or a revision already in the store), and move a label to it.
 
@@ -109,6 +115,7 @@ def push(
             rehash=rehash,
             skip_unreadable=skip_unreadable,
             as_revision=rev is not None,
+            allow_purged=allow_purged,
             progress=progress,
         )
     return show_push(ui, result, time.perf_counter() - started)

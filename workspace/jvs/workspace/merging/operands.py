@@ -15,6 +15,7 @@ from jvs.castore.names import display
 from jvs.errors import CollectedError, UsageError
 from jvs.labels.lineage import common_bases
 from jvs.labels.model import Entry
+from jvs.labels.purges import current
 from jvs.labels.reads import existing_entry, newest_with
 from jvs.labels.records import detached_parents
 from jvs.labels.tables import DETACHED
@@ -118,7 +119,7 @@ def _common(txn: ReadTxn, ours: Operand, theirs: Operand) -> Sequence[Digest]:
 
 def _content(txn: ReadTxn, entry_id: Digest) -> Digest | None:
     entry: Entry = existing_entry(txn, entry_id)
-    return entry.to
+    return None if entry.to is None else current(txn, entry.to)
 
 
 def tree_of(repo: Repo, entry_id: Digest) -> Digest:
