@@ -6,11 +6,9 @@ differently, the base's. So swapping the sides changes nothing.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import FILE, File
-from jvs.castore.objects import Located, ObjectStore
+from jvs.castore.objects import ObjectStore
 from jvs.merge.drivers.attributes import (
     ATTRIBUTES_FILE,
     MAX_ATTRIBUTES_FILE,
@@ -18,49 +16,56 @@ from jvs.merge.drivers.attributes import (
     Attributes,
     Settings,
 )
+from jvs.merge.model import BASE, OURS, THEIRS, Path
+from jvs.merge.reading import Trees, Version
 
 
 class TreeAttributes:
     """Looks up the attributes of paths in a merge. Not thread-safe."""
 
     def __init__(self, objects: ObjectStore, base: Digest | None, ours: Digest, theirs: Digest) -> None:
-        self._objects = objects
-        self._roots = (base, ours, theirs)
-        self._in = lru_cache(maxsize=4096)(self._in_directory)
+        self._trees = Trees(objects, (base, ours, theirs))
+        self._known: dict[Path, Attributes | None] = {}
 
     def of(self, path: bytes) -> Settings:
         """The attributes of the file at `path`."""
         *above, name = path.split(b"/")
-        attributes = None
-        for depth in range(len(above) + 1):  # from the root down, so that no tree is too deep to recurse into
-            attributes = self._in(tuple(above[:depth]))
+        attributes = self._in(tuple(above))
         return NO_SETTINGS if attributes is None else attributes.of(above, name)
 
-    def _in_directory(self, directory: tuple[bytes, ...]) -> Attributes | None:
-        parent = self._in(directory[:-1]) if directory else None
-        base, ours, theirs = (self._find(root, directory) for root in self._roots)
+    def _in(self, directory: Path) -> Attributes | None:
+        """What holds in a directory: found from the nearest one that is known down, so that none is too deep."""
+        at = len(directory)
+        while at and directory[:at] not in self._known:
+            at -= 1
+        found = self._known.get(directory[:at])
+        for depth in range(at, len(directory) + 1):
+            if directory[:depth] not in self._known:
+                self._known[directory[:depth]] = self._below(found, directory[:depth])
+            found = self._known[directory[:depth]]
+        return found
+
+    def _below(self, parent: Attributes | None, directory: Path) -> Attributes | None:
+        """The attributes of a directory, whose parent has these."""
+        base, ours, theirs = (self._find(side, directory) for side in (BASE, OURS, THEIRS))
         chosen = base
         if _same(ours, theirs) or _same(base, theirs):
             chosen = ours
         elif _same(base, ours):
             chosen = theirs
-        if chosen is None:
-            return parent
-        return Attributes(parent, len(directory), b"".join(self._objects.read(chosen.page, _file(chosen))))
+        return parent if chosen is None else Attributes(parent, len(directory), self._trees.content(chosen))
 
-    def _find(self, root: Digest | None, directory: tuple[bytes, ...]) -> Located | None:
-        found = None if root is None else self._objects.find(root, (*directory, ATTRIBUTES_FILE.encode()))
-        if found is None or found.entry[1] != FILE or _file(found).size > MAX_ATTRIBUTES_FILE:
+    def _find(self, side: int, directory: Path) -> Version | None:
+        path = (*directory, ATTRIBUTES_FILE.encode())
+        entry = self._trees.entry(side, path)
+        if entry is None or entry[1] != FILE or entry.size > MAX_ATTRIBUTES_FILE:
             return None
-        return found
+        return Version(side, path, entry)
 
 
-def _file(located: Located) -> File:
-    assert isinstance(located.entry, File)
-    return located.entry
-
-
-def _same(one: Located | None, other: Located | None) -> bool:
+def _same(one: Version | None, other: Version | None) -> bool:
     if one is None or other is None:
         return one is other
-    return _file(one).digest == _file(other).digest
+    assert isinstance(one.entry, File)
+    assert isinstance(other.entry, File)
+    return one.entry.digest == other.entry.digest
