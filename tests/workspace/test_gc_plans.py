@@ -293,3 +293,23 @@ def test_the_files_belong_to_nobody_else(ground: Ground) -> None:
     folder = ground.where / "store" / "gc"
     assert folder.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in Path(folder).iterdir())
+
+
+def test_what_an_unfinished_plan_left_goes(ground: Ground) -> None:
+    """The files of a plan whose maker is gone are removed, those of one that is just being made are not."""
+    ground.history(2)
+    files = gc_plan.PlanFiles(ground.repo.store)
+    making = ground.repo.store.locks.hold()
+    gone = ground.repo.store.locks.hold()
+    for lock in (making, gone):
+        files.write(lock.name, "names", [bytes(36)])
+        files.write(lock.name, "snapshots", [bytes(33)])
+    gone.release()
+    for collect in (ground.repo.gc_run, ground.repo.gc_plan):
+        collect()
+        left = {name.partition(".")[0] for name in os.listdir(files.directory)}
+        assert making.name in left
+        assert gone.name not in left
+    making.release()
+    ground.repo.gc_run()
+    assert making.name not in {name.partition(".")[0] for name in os.listdir(files.directory)}

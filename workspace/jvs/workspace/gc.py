@@ -159,6 +159,7 @@ class _Run:
 
     def _finish_others(self) -> bool:
         """Go on where a collector that is gone has stopped; whether that is done."""
+        self._files.prune()
         self._resumed = take_over(self._store, self._limits(), _stepper(self._progress, None))
         return self._resumed.done
 

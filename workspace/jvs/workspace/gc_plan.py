@@ -24,7 +24,7 @@ from jvs.castore.gc.pins import live_pins
 from jvs.castore.local.failures import os_error
 from jvs.castore.local.pack import record_length
 from jvs.castore.local.reclaim import foresee
-from jvs.errors import AmbiguousError, NoSpaceError, StateError, UnknownError, UsageError
+from jvs.errors import AmbiguousError, JvsError, NoSpaceError, StateError, UnknownError, UsageError
 from jvs.labels.roots import REASONS, gc_time, roots
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
@@ -122,7 +122,8 @@ def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool) -> GcPla
     budget = Budget(files.directory)
     tally = Tally(repo, budget, now_ms)
     weight = Weight(store)
-    plan_id = os.urandom(_ID_DIGITS // 2).hex() if keep else None
+    making = store.locks.hold() if keep else None
+    plan_id = making.name if making is not None else None
     try:
         with Collection(store, budget) as collection:
             collection.mark(tally, step)
@@ -142,6 +143,9 @@ def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool) -> GcPla
         if isinstance(error, NoSpaceError):
             error.next = "jvs fs gc run"
         raise
+    finally:
+        if making is not None:
+            making.release()
     return plan
 
 
@@ -212,11 +216,12 @@ class SavedPlan(NamedTuple):
 
 
 class PlanFiles:
-    """The files of a store's plans."""
+    """The files of a store's plans. While one is being made, the lock of its name is held."""
 
     def __init__(self, store: LocalStore) -> None:
         """Makes their folder. Raises ReadOnlyError, NoSpaceError and the like."""
         store.check_usable(writing=True)
+        self._locks = store.locks
         self.directory = os.path.join(store.path, "gc")
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
@@ -288,11 +293,23 @@ class PlanFiles:
                 os.unlink(self._path(plan_id, what))
 
     def prune(self) -> None:
-        """Forget the oldest plans when there are many."""
+        """Forget the oldest plans when there are many, and what is left of those that were never finished."""
         with suppress(OSError):
             by_age = sorted(self._ids(), key=lambda plan_id: os.stat(self._path(plan_id, "json")).st_mtime_ns)
             for plan_id in by_age[:-KEPT_PLANS]:
                 self.remove(plan_id)
+            for plan_id in {name.partition(".")[0] for name in os.listdir(self.directory)}.difference(by_age):
+                with suppress(JvsError):
+                    self._remove_unfinished(plan_id)
+
+    def _remove_unfinished(self, plan_id: str) -> None:
+        making = self._locks.take(plan_id)
+        if making is not None:
+            try:
+                if not os.path.exists(self._path(plan_id, "json")):
+                    self.remove(plan_id)
+            finally:
+                making.release()
 
     def _ids(self) -> list[str]:
         names = sorted(name for name in os.listdir(self.directory) if name.endswith(".json"))
