@@ -43,7 +43,7 @@ _SMALL: Final = SEAL_AT // 2
 _AT_ONCE: Final = 8
 """Packs that are copied before the copies are made durable."""
 _MARGIN: Final = 4 << 20
-"""Bytes a rewrite leaves free beside the copies."""
+"""Bytes a rewrite leaves free beside the copies; on a small disk half of what is free will do."""
 _BATCH: Final = 1024
 _KINDS: Final = frozenset(Kind)
 
@@ -73,7 +73,8 @@ def reclaim(store: LocalStore, limits: Limits, step: Step) -> Reclaimed:
     with store.writer() as writer:
         while waiting and not limits.reached(total.freed):
             batch = waiting[:_AT_ONCE]
-            room = _free_space(store) - _MARGIN
+            free = _free_space(store)
+            room = max(free - _MARGIN, free // 2)
             while batch and sum(live for _, live in batch) > room:
                 batch.pop()
             if not batch:  # nor is there for any of the others, in which more lives
