@@ -53,6 +53,7 @@ CLEAN = {
     ),
     "carriage returns": ("id,a,b\r\n1,x,y\r\n", "id,a,b\r\n1,X,y\r\n", "id,a,b\r\n1,x,Y\r\n", "id,a,b\r\n1,X,Y\r\n"),
     "no last newline": ("id,a\n1,x\n2,y", "id,a\n1,X\n2,y", "id,a\n1,x\n2,y\n3,z", "id,a\n1,X\n2,y\n3,z"),
+    "the sides end their headers differently": ("id,a", "id,a\n2,y\n", "id,a\r\n1,x", "id,a\n1,x\n2,y\n"),
     "a last newline comes": ("id,a\n1,x\n2,y", "id,a\n1,X\n2,y\n", "id,a\n1,x\n2,Y", "id,a\n1,X\n2,Y\n"),
     "rows move on one side": (
         "id,a\n1,x\n2,y\n3,z\n",

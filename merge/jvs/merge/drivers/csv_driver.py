@@ -194,12 +194,12 @@ class _TableMerge:
         return "row " + ", ".join(f"{_shown(name)}={_shown(part)}" for name, part in named)
 
     def _end(self, key: Key | None) -> bytes:
-        """How a row ends (None: the header), as far as some side has it before another row."""
+        """How a row ends (None: the header), as far as some side has it before another row; else as the header does."""
         ends = []
         for side in (self._base, self._ours, self._theirs):
             row = side.table.header if key is None else side.rows.get(key)
             ends.append(row.end or None if row is not None else None)
-        return layout(*ends) or self._ours.table.header.end or self._theirs.table.header.end or b"\n"
+        return layout(*ends) or (b"\n" if key is None else self._end(None))
 
 
 def _keys(tables: tuple[Table, Table, Table]) -> tuple[list[bytes], list[list[Key]]]:
