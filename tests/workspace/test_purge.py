@@ -6,6 +6,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from jvs.castore.local.scan import scan_pack
 from jvs.castore.manifest import DIRECTORY
 from jvs.castore.settings import StoreSettings
 from jvs.errors import CollectedError, PurgedContentError, StateError, UnknownError, UsageError
+from jvs.labels import purges
 from jvs.labels.verify import verify_labels
+from jvs.workspace import purge as purging
 from jvs.workspace.purge_results import PurgeResult
 from jvs.workspace.repo import Repo
 from tests.labels.test_replay import rebuild, tables
@@ -428,3 +431,39 @@ def test_a_rebuild_brings_nothing_back(ground: Ground) -> None:
         repo.push(str(ground.source), label="main")
     assert file_digest(MARK) is not None
     ground.check()
+
+
+@pytest.mark.parametrize(
+    ("where", "step", "instead"),
+    [
+        (purging._Purge, "_collect", lambda self: None),
+        (purging._Purge, "_rewrite_packs", lambda self: None),
+        (purging, "riddled", lambda *_: set()),
+        (purging, "tainted", lambda *_: []),
+        (purges, "write_replaced", lambda *_: None),
+    ],
+    ids=["collecting", "rewriting packs", "laying out pages", "finding packs", "replacing snapshots"],
+)
+def test_each_step_is_needed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, where: object, step: str, instead: object
+) -> None:
+    """Without it something of the secret is left."""
+    files = {f"{number}": ground.noise.randbytes(300) for number in range(10)}
+    ground.write(files | {"secret": MARK})
+    ground.push()
+    monkeypatch.setattr(purging, "PAUSE", 0)
+    monkeypatch.setattr(purging, "ROUNDS", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(where, step, instead)
+        with suppress(StateError):
+            purge(ground, "secret")
+    assert traces(ground.store, MARK)
+
+
+def test_without_the_list_it_can_come_back(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground.write({"secret": MARK, "a": b"1"})
+    ground.push()
+    monkeypatch.setattr(purging._Purge, "_list", lambda self, found: None)
+    purge(ground, "secret")
+    assert ground.repo.push(str(ground.source), label="main").status == "advanced"
+    assert traces(ground.store, MARK)

@@ -28,10 +28,12 @@ from jvs.castore.digest import Digest, file_digest, keyed
 from jvs.castore.gc.collection import Collection, Limits, Removed, take_over
 from jvs.castore.gc.mark import Mark
 from jvs.castore.gc.nameset import Budget
+from jvs.castore.gc.pins import live_pins
 from jvs.castore.gc.relayout import relayout, riddled
 from jvs.castore.gc.select import Listener, Rewriter, Selection
-from jvs.castore.local import reserve
+from jvs.castore.local import quarantine, reserve
 from jvs.castore.local.reclaim import reclaim, rewrite, tainted
+from jvs.castore.manifest import DIRECTORY, small_files
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError, UnknownError, UsageError
@@ -41,8 +43,8 @@ from jvs.labels.purges import MAX_DIGESTS, MAX_PAIRS, PurgeRow
 from jvs.labels.roots import roots
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import owner_of
-from jvs.workspace.purge_plan import Survey, protected, survey
-from jvs.workspace.purge_results import PurgeResult
+from jvs.workspace.purge_plan import Survey, Surveyor, protected
+from jvs.workspace.purge_results import UNREACHABLE, PurgeResult
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -123,7 +125,7 @@ def _snapshot(repo: Repo, revision: str) -> Digest:
 
 
 def _rehearse(repo: Repo, selection: Selection, whole: Digest | None, step: Callable[[int], None]) -> PurgeResult:
-    found = _found(repo, selection, whole, step)
+    found = _found(repo, Surveyor(repo, selection, whole, step).look, whole)
     if not found.snapshots:
         raise _nothing(whole)
     return PurgeResult(
@@ -141,15 +143,15 @@ def _rehearse(repo: Repo, selection: Selection, whole: Digest | None, step: Call
     )
 
 
-def _found(repo: Repo, selection: Selection, whole: Digest | None, step: Callable[[int], None]) -> Survey:
-    """`survey`, again when a collector took what was read; checks that no label is at what goes as a whole."""
+def _found(repo: Repo, look: Callable[[], T], whole: Digest | None) -> T:
+    """What `look` gives, again when a collector took what was read; checks that no label is at what goes as a whole."""
     for left in reversed(range(ROUNDS)):
         try:
             if whole is not None:
                 for info in repo.labels.list():
                     if info.ca_id == whole:
                         raise _in_use(info.name, whole)
-            return survey(repo, selection, whole, step)
+            return look()
         except MissingObjectError:
             if not left:
                 raise
@@ -168,6 +170,7 @@ class _Purge:
         self._selection = selection
         self._whole = whole
         self._step = step
+        self._surveyor = Surveyor(repo, selection, whole, step)
         self._what = _what(whole if whole is not None else b"\0".join(sorted(set(options.paths))))
         with self._store.read() as txn:
             begun = purges.unfinished(txn, self._what)
@@ -189,9 +192,11 @@ class _Purge:
                 time.sleep(PAUSE)
                 self._replace_all()
                 self._note_in_labels()
-            parts = self._lay_out()
+            parts, lasting = self._lay_out()
             self._collect()
-            if not self._still_there(parts):
+            # A push may have built on what was still there: it is looked for again, now that it is not.
+            again = _found(self._repo, self._surveyor.changed, self._whole)
+            if not again and not self._still_there(parts, lasting):
                 break
         else:
             self._left.append(
@@ -205,7 +210,7 @@ class _Purge:
     def _replace_all(self) -> None:
         """Until nothing that is kept has what was named."""
         for _ in range(ROUNDS):
-            found = _found(self._repo, self._selection, self._whole, self._step)
+            found = _found(self._repo, self._surveyor.look, self._whole)
             if not found.snapshots:
                 if self._id is None:
                     raise _nothing(self._whole)
@@ -327,8 +332,8 @@ class _Purge:
     def _roots(self, txn: ReadTxn) -> Iterator[Digest]:
         return (root.ca_id for root in roots(txn, 0))
 
-    def _lay_out(self) -> set[Digest]:
-        """Lay out anew the pages that share a part with something dead; those parts."""
+    def _lay_out(self) -> tuple[set[Digest], Mark]:
+        """Lay out anew the pages that share a part with something dead; those parts, and all that lasts."""
         objects = ObjectStore(self._store, self._store.settings)
         for left in reversed(range(ROUNDS)):
             mark = Mark(self._store, Budget(None))
@@ -344,7 +349,7 @@ class _Purge:
         parts = riddled(objects, pages, self._step)
         if parts:
             self._pages += relayout(objects, pages, parts, self._store.settings.zstd_level, self._step)
-        return parts
+        return parts, mark
 
     def _collect(self) -> None:
         """Remove everything that nothing needs. Nothing leaves its window by this."""
@@ -361,14 +366,38 @@ class _Purge:
                 if not swept.objects:
                     return
 
-    def _still_there(self, parts: set[Digest]) -> bool:
+    def _still_there(self, parts: set[Digest], lasting: Mark) -> bool:
         """Whether something that was to go is in the index all the same."""
         store = self._store
         if len(store.missing(Kind.PART, parts)) != len(parts):
             return True
         with store.read() as txn:
             listed = (digest for digest, purge in txn.scan(purged.PURGED) if purge == self._id)
-            return any(txn.info(kind, digest) is not None for digest in listed for kind in (Kind.CHUNK, Kind.RECIPE))
+            if any(txn.info(kind, digest) is not None for digest in listed for kind in (Kind.CHUNK, Kind.RECIPE)):
+                return True
+            pinned = [name[1:] for _, name in live_pins(txn, store.locks) if name[0] == Kind.PAGE]
+        return self._holds_some(pinned, lasting)
+
+    def _holds_some(self, pages: list[Digest], lasting: Mark) -> bool:
+        """Whether there is something on the list below one of these pages; what lasts has none."""
+        waiting, seen = pages, set(pages)
+        while waiting:
+            key = waiting.pop()
+            info = self._store.infos(Kind.PAGE, (key,))[0]
+            if info is None or not any(lasting.reached.of(Kind.PAGE, info.height).without((key,))):
+                continue
+            try:
+                page = self._repo.objects.page(key)
+            except MissingObjectError:
+                continue
+            with self._store.read() as txn:
+                if any(purged.is_purged(txn, file.digest) for file in small_files(page.entries)):
+                    return True
+            below = [row.digest for row in page.children]
+            below += [entry[3] for entry in page.entries if entry[1] == DIRECTORY]
+            waiting += [one for one in below if one not in seen]
+            seen.update(below)
+        return False
 
     # -- packs
 
@@ -416,6 +445,7 @@ class _Purge:
             self._removed.objects,
             self._packs,
             tuple(self._left),
+            (*UNREACHABLE, *_set_aside(self._store.path)),
         )
         if not self._left:
             assert self._id is not None
@@ -423,6 +453,14 @@ class _Purge:
             with self._store.write() as txn:
                 purges.write_done(txn, self._id, counts, self._repo.actor)
         return result
+
+
+def _set_aside(store: str) -> Iterator[str]:
+    """What repairs took out of use is for people to look at, and to remove."""
+    folder = os.path.join(store, quarantine.FOLDER)
+    with suppress(FileNotFoundError):
+        if os.listdir(folder):
+            yield f"what repairs put aside in {folder}"
 
 
 def _check_no_head(txn: ReadTxn, ca_id: Digest) -> None:

@@ -60,40 +60,62 @@ def protected(repo: Repo) -> dict[Digest, set[str]]:
     return found
 
 
-def survey(repo: Repo, selection: Selection, whole: Digest | None, step: Step) -> Survey:
-    """Look through everything that is kept, once, changing nothing.
+class Surveyor:
+    """Looks through everything that is kept. What it has seen it does not look at again: the next look costs what is
+    new since.
 
-    whole: a snapshot that goes as a whole, beside what is selected. Raises IntegrityError for what cannot be read.
+    whole: a snapshot that goes as a whole, beside what is selected.
     """
-    known = protected(repo)
-    budget = Budget(None)
-    kept = budget.set()
-    named: dict[Digest, int] = {}
-    listener = Listener(named.__setitem__, lambda digest, _size: kept.update((digest,)))
-    objects = ObjectStore(repo.store, repo.store.settings)
-    rewriter = Rewriter(TreeHasher(objects), selection, listener, step)
-    changed: dict[Digest, Digest | None] = {}
-    for root in known:
-        if root == whole:
-            changed[root] = None
-            rewriter.look(root, INSIDE)
-        elif (new := rewriter.without(root)) != root:
-            changed[root] = new
-    gone = {digest: named[digest] for digest in kept.without(sorted(named))}
-    stays = {digest: size for digest, size in named.items() if digest not in gone}
-    concerned = sorted({label for root in changed for label in known[root]})
-    left = [root for root in known if root != whole]
-    only, shared = _chunks(objects, gone, kept)
-    return Survey(
-        changed,
-        tuple(concerned),
-        gone,
-        stays,
-        tuple(_named_paths(objects, selection, changed)),
-        tuple(_where(objects, selection, left, stays)) if whole is None else (),
-        only,
-        shared,
-    )
+
+    def __init__(self, repo: Repo, selection: Selection, whole: Digest | None, step: Step) -> None:
+        self._repo = repo
+        self._selection = selection
+        self._whole = whole
+        self._objects = ObjectStore(repo.store, repo.store.settings)
+        self._kept = Budget(None).set()
+        self._named: dict[Digest, int] = {}
+        listener = Listener(self._named.__setitem__, lambda digest, _size: self._kept.update((digest,)))
+        self._rewriter = Rewriter(TreeHasher(self._objects), selection, listener, step)
+        self._clean: set[Digest] = set()
+
+    def changed(self) -> dict[Digest, Digest | None]:
+        """(old, new) of the snapshots that have what was named. Raises IntegrityError for what cannot be read,
+        MissingObjectError also for what a collector took meanwhile."""
+        return self._changed(protected(self._repo))
+
+    def _changed(self, known: Iterable[Digest]) -> dict[Digest, Digest | None]:
+        changed: dict[Digest, Digest | None] = {}
+        for root in known:
+            if root in self._clean:
+                continue
+            if root == self._whole:
+                changed[root] = None
+                self._rewriter.look(root, INSIDE)
+            elif (new := self._rewriter.without(root)) != root:
+                changed[root] = new
+                self._clean.add(new)
+            else:
+                self._clean.add(root)
+        return changed
+
+    def look(self) -> Survey:
+        """What there is now. Raises as `changed` does."""
+        known = protected(self._repo)
+        changed = self._changed(known)
+        gone = {digest: self._named[digest] for digest in self._kept.without(sorted(self._named))}
+        stays = {digest: size for digest, size in self._named.items() if digest not in gone}
+        only, shared = _chunks(self._objects, gone, self._kept)
+        left = [root for root in known if root != self._whole]
+        return Survey(
+            changed,
+            tuple(sorted({label for root in changed for label in known[root]})),
+            gone,
+            stays,
+            tuple(_named_paths(self._objects, self._selection, changed)),
+            tuple(_where(self._objects, self._selection, left, stays)) if self._whole is None else (),
+            only,
+            shared,
+        )
 
 
 def _named_paths(objects: ObjectStore, selection: Selection, changed: Iterable[Digest]) -> Iterator[bytes]:

@@ -44,6 +44,7 @@ class PurgeResult(NamedTuple):
     objects          removed from the index
     packs            rewritten, or dropped
     left             what could not be done, for people
+    unreachable      what no purge of this store can reach, for people
     """
 
     purge_id: bytes | None
@@ -62,13 +63,14 @@ class PurgeResult(NamedTuple):
     objects: int = 0
     packs: int = 0
     left: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = UNREACHABLE
 
     def as_json(self) -> Json:
-        """All fields; ids in hex, and `unreachable`."""
+        """All fields; ids in hex."""
         out: Json = {name: getattr(self, name) for name in self._fields}
         out["purge_id"] = None if self.purge_id is None else self.purge_id.hex()
         out["paths"] = [json_fields(path) for path in self.paths]
         out["also"] = [one.as_json() for one in self.also]
-        out["labels"], out["left"] = list(self.labels), list(self.left)
-        out["unreachable"] = list(UNREACHABLE)
+        for name in ("labels", "left", "unreachable"):
+            out[name] = list(out[name])
         return out

@@ -81,7 +81,6 @@ def purge(ui: Ui, paths: tuple[str, ...], snapshot: str | None, reason: str, dry
 
 def _lines(ui: Ui, result: PurgeResult) -> Iterator[str]:
     from jvs.castore.names import display
-    from jvs.workspace.purge_results import UNREACHABLE
 
     done = ui.paint("dry run: would purge", "yellow") if result.dry_run else ui.paint("purged", "green")
     files, changed = count(result.files, "file"), count(result.snapshots, "snapshot")
@@ -105,5 +104,5 @@ def _lines(ui: Ui, result: PurgeResult) -> Iterator[str]:
         )
     for line in result.left:
         yield f"{ui.paint('left:', 'red')} {line}"
-    for line in UNREACHABLE:
+    for line in result.unreachable:
         yield f"out of reach: {line}"
