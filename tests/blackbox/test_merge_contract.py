@@ -6,7 +6,9 @@ import json
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +109,20 @@ class Branches:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory, bytecode: Path) -> Iterator[Session]:
-    jvs = Jvs(tmp_path_factory.mktemp("merging"), bytecode)
-    with Session(jvs) as run:
+def session(bytecode: Path) -> Iterator[Session]:
+    """A store for all tests that do not mind the others."""
+    with started(bytecode) as run:
+        yield run
+
+
+@contextmanager
+def started(bytecode: Path) -> Iterator[Session]:
+    """A session in a new store; in memory where there is such a place, since most commands commit."""
+    memory = Path("/dev/shm")
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as where,
+        Session(Jvs(Path(where), bytecode)) as run,
+    ):
         run("fs", "init").ok()
         yield run
 
@@ -327,7 +340,7 @@ def test_sides_are_taken(at: Branches) -> None:
             "bin": b"\0ours",
             "gone": None,
             "kept": changed(LINES, _2="k"),
-            "sub/x": "ours\n",
+            "sub/x": "ours",
         },
         {"f": changed(LINES, _3="b"), "bin": b"\0theirs", "gone": changed(LINES, _2="g"), "kept": None, "sub/x": "t\n"},
     )
@@ -506,10 +519,9 @@ def test_the_base_of_a_criss_cross_can_be_read(at: Branches) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path, bytecode: Path) -> Iterator[Branches]:
+def own(bytecode: Path) -> Iterator[Branches]:
     """Branches in a store of their own."""
-    with Session(Jvs(tmp_path, bytecode)) as run:
-        run("fs", "init").ok()
+    with started(bytecode) as run:
         yield Branches(run, "own")
 
 

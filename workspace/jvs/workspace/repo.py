@@ -319,12 +319,14 @@ class Repo:
 
         return many.merge_all(self, revisions, options or merge.MergeOptions())
 
-    def push_with_merge(self, label: str, snapshot: str, base: str | None = None, retries: int = 10) -> MergeResult:
+    def push_with_merge(
+        self, label: str, snapshot: str, base: str | None = None, retries: int = 10, message: str = ""
+    ) -> MergeResult:
         """Move a label to a snapshot made from an earlier head of it, merging with what moved it meanwhile; see
         `merging.merge`."""
         from jvs.workspace.merging import merge
 
-        return merge.push_with_merge(self, label, snapshot, base, retries)
+        return merge.push_with_merge(self, label, snapshot, base, retries, message)
 
     def resolve_merge(
         self, directory: str, options: ResolveOptions | None = None, *, progress: Progress | None = None

@@ -32,8 +32,8 @@ CONFLICT_FIELDS = {
     "conflicts[].kind": "`content`, `add/add`, `modify/delete`, `rename/delete`, `rename/rename`, `file/directory`, "
     "`mode`, `type` or `binary`",
     "conflicts[].detail": "more about the kind, for people",
-    "conflicts[].base": "the base's version: path, rev (`fs cat` prints it), kind, digest, mode, size, target; "
-    "null: it has none",
+    "conflicts[].base": "the base's version: path, rev (`fs cat` prints it; null: of several bases, with --dry-run), "
+    "kind, digest, mode, size, target; null: it has none",
     "conflicts[].ours": "the same of OURS",
     "conflicts[].theirs": "the same of THEIRS",
     "conflicts[].placed": "paths of the merged tree that hold what is to be looked at",

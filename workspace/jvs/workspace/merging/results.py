@@ -50,17 +50,22 @@ class ShownRegion(NamedTuple):
 
 
 class SideRevision(NamedTuple):
-    """A side of a conflict, and the revision by which its content can be read back."""
+    """A side of a conflict, and the snapshot in which its content can be read back. None: it is in none, because the
+    base was made of several and not stored."""
 
     side: Side
-    snapshot: Digest
+    snapshot: Digest | None
 
     def as_json(self) -> Json:
         """{path, rev, kind, digest, mode, size}."""
         path, entry = b"/".join(self.side.path), self.side.entry
         out: Json = {
             **json_fields(path),
-            **json_fields(self.snapshot.hex().encode() + b":" + path, "rev"),
+            **(
+                {"rev": None}
+                if self.snapshot is None
+                else json_fields(self.snapshot.hex().encode() + b":" + path, "rev")
+            ),
             "kind": KINDS[entry[1]],
             "digest": None,
             "mode": None,
@@ -213,7 +218,7 @@ def _shown(conflict: Conflict, snapshots: Snapshots, left: list[int]) -> ShownCo
 
 
 def _revision(side: Side | None, snapshot: Digest | None) -> SideRevision | None:
-    return None if side is None or snapshot is None else SideRevision(side, snapshot)
+    return None if side is None else SideRevision(side, snapshot)
 
 
 def _regions(regions: tuple[Region, ...], left: list[int]) -> Iterator[ShownRegion]:
