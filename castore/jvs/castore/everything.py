@@ -108,6 +108,7 @@ class _Everything:
             page = self._objects.page(digest)
         except IntegrityError as error:
             self._tally.fault(ref, None, error)
+            self._layout(digest)
             return
         verify_children(self._objects, ref, page_children(digest, page), self._tally)
         self._below(ref, page)

@@ -36,6 +36,8 @@ _OF_THE_INDEX: Final = frozenset({"index", "labels"})
 _LISTED: Final = 200
 """Most damaged objects that are findings of their own."""
 _BATCH: Final = 256
+_ROUNDS: Final = 4
+"""How often a repair looks again for what only the last round could show."""
 
 
 class _Found(NamedTuple):
@@ -86,10 +88,16 @@ def doctor(
         rebuilt += _repaired(first, before)
     if before.broken_index():
         return _result(rebuilt, before)
-    healed = _repair(path, before, sources)
-    after = _examine(path, strict, progress)
+    told, found = rebuilt, before
+    for _ in range(_ROUNDS):
+        healed = _repair(path, found, sources)
+        after = _examine(path, strict, progress)
+        told = [*told, *_repaired(found, after), *_told(healed)]
+        if after.objects.keys() <= found.objects.keys():
+            break
+        found = after  # what was put back needs something else that is damaged
     _forget_found(path, after)
-    return _result([*rebuilt, *_repaired(before, after), *_told(healed)], after)
+    return _result(told, after)
 
 
 def _result(first: Sequence[Finding], found: _Found) -> DoctorResult:
@@ -224,10 +232,6 @@ def _told(healed: Healed) -> list[Finding]:
 
 def _rebuild(path: str) -> Finding:
     report = rebuild.rebuild_index(path, replay, object_children)
-    lost_roots = f", {len(report.lost_roots)} snapshots are not whole" if report.lost_roots else ""
-    return Finding(
-        "index",
-        f"rebuilt from packs and journal: {report.objects:,} objects{lost_roots}; the old one is in {report.set_aside}",
-        "error" if report.lost_roots else "info",
-        "damaged" if report.lost_roots else None,
-    )
+    gone = len(report.lost_roots) + report.lost
+    what = f"{report.objects:,} objects" + (f", not whole: {gone:,} that are needed are nowhere" if gone else "")
+    return Finding("index", f"rebuilt from packs and journal: {what}; the old one is in {report.set_aside}", "info")

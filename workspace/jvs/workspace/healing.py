@@ -110,11 +110,11 @@ class Healer:
             self._put_back_same(self._in_files)
             for page in self._to_lay_out():
                 self._lay_out(page)
-            self._give_up()
+            self._give_up(list(self._bad))
             self._put_back_large()
             self._put_back_pages()
             self._bad.update(dict.fromkeys(self._absent(self._missing)))
-            self._give_up()
+            self._give_up(list(self._bad))
             self._objects.forget()
         return self._done._replace(lost=set(self._bad))
 
@@ -182,15 +182,14 @@ class Healer:
                 if place is None:
                     self._pages_of.setdefault(page, []).append(page)
                     wanted[file.digest] = None
+                    self._sizes[file.digest] = file.size
                 elif Ref(place.kind, place.key) in self._bad:
                     wanted[file.digest] = None
                     self._sizes[file.digest] = file.size
                     if place.kind == Kind.PART:
                         self._pages_of.setdefault(place.key, []).append(page)
                     elif place.kind == Kind.CHUNK:
-                        self._holders.setdefault(file.digest, []).append(
-                            _InFile(file.digest, file.size, 0, file.size)
-                        )
+                        self._holders.setdefault(file.digest, []).append(_InFile(file.digest, file.size, 0, file.size))
         for recipe in self._objects.backend.keys(Kind.RECIPE) if chunks else ():
             for held in self._held(recipe, chunks):
                 wanted[held.file] = None
@@ -379,9 +378,7 @@ class Healer:
         self._bad.pop(Ref(Kind.LAYOUT, page), None)
         self._missing.update(below)
 
-    def _find_places(
-        self, writer: LocalWriter, files: Sequence[File], before: Sequence[Place | None]
-    ) -> list[Place]:
+    def _find_places(self, writer: LocalWriter, files: Sequence[File], before: Sequence[Place | None]) -> list[Place]:
         """Where each file is; small ones that are found elsewhere are put into new parts, large ones cut anew."""
         found: dict[Digest, Place] = {}
         contents: dict[Digest, bytes] = {}
@@ -451,15 +448,21 @@ class Healer:
                     hasher.update(chunk)
                     pieces.append(Piece(file_digest(chunk), len(chunk)))
                     ref = Ref(Kind.CHUNK, pieces[-1].digest)
-                    if ref not in self._bad and self._absent([ref]):
+                    if ref in self._bad:
+                        self._replace(ref, self._encoded(Kind.CHUNK, bytes(chunk)))
+                    elif self._absent([ref]):
                         own.put(*ref, self._encoded(Kind.CHUNK, bytes(chunk)))
                 if at != size or hasher.digest() != digest:
                     continue
+                if self._bad.get(Ref(Kind.RECIPE, digest)) is not None:
+                    self._give_up([Ref(Kind.RECIPE, digest)])  # its name must be free
                 self._put_recipe(own, digest, pieces)
                 try:
                     own.publish(self._noting("restored", [Ref(Kind.RECIPE, digest)]))
                 except MissingChildrenError:
                     continue
+                if Ref(Kind.RECIPE, digest) in self._bad:
+                    self._is_back([Ref(Kind.RECIPE, digest)])
                 self._done.sources[source.name] += 1
                 return True
         return False
@@ -477,12 +480,12 @@ class Healer:
 
     # -- giving up, and what may come back after that
 
-    def _give_up(self) -> None:
-        """Take what is still damaged out of the index, and record all that is not there as lost."""
-        for ref, row in self._bad.items():
+    def _give_up(self, refs: Sequence[Ref]) -> None:
+        """Take what is still damaged of these out of the index, and record what is not there as lost."""
+        for ref in refs:
+            row = self._bad[ref]
             if row is not None:
                 self._keep(ref, row)
-        refs = list(self._bad)
         at_ms = wall_clock()
         for start in range(0, len(refs), _BATCH):
             batch = refs[start : start + _BATCH]
@@ -508,8 +511,8 @@ class Healer:
         """Cut large files anew whose recipes are lost."""
         for ref in [ref for ref in self._bad if ref.kind == Kind.RECIPE]:
             size = self._sizes.get(ref.key)
-            if size is not None and self._cut_anew(ref.key, size):
-                self._is_back([ref])
+            if size is not None:
+                self._cut_anew(ref.key, size)
 
     def _put_back_pages(self) -> None:
         """Put pages back whose children went with them, children first."""

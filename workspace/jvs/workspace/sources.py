@@ -20,7 +20,7 @@ from jvs.castore.ingest.ingest import ingest
 from jvs.castore.local.pack import HEADER, data_is_sound, decode_header, pack_of, pack_path
 from jvs.castore.local.quarantine import read_range
 from jvs.castore.local.scan import scan_pack
-from jvs.castore.manifest import DIRECTORY, File, Page, small_files
+from jvs.castore.manifest import DIRECTORY, File, Page, decode_page, small_files
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError, JvsError
 from jvs.workspace.repo import Repo
@@ -102,8 +102,8 @@ class DirectorySource:
         self._made: TreeHasher | None = None
 
     def look_for(self, files: Collection[Digest]) -> None:
-        """See `Source`. Reads the pages of the snapshot, as far as they can be read."""
-        for path, page in _walk(self._objects, self._root) if files else ():
+        """See `Source`. Reads the pages of the snapshot, as far as they can be read or made anew."""
+        for path, page in self._walk() if files else ():
             for file in small_files(page.entries):
                 if file.digest in files:
                     self._paths.setdefault(file.digest, []).append(b"/".join((*path, file.name)))
@@ -126,23 +126,25 @@ class DirectorySource:
                 return data
         return None
 
+    def _walk(self) -> Iterator[tuple[tuple[bytes, ...], Page]]:
+        """(path of a directory, page) of every page of the snapshot, past what cannot be read."""
+        stack: list[tuple[tuple[bytes, ...], Digest]] = [((), self._root)]
+        seen: set[tuple[tuple[bytes, ...], Digest]] = set()
+        while stack:
+            path, digest = item = stack.pop()
+            page = None if item in seen else self._page(digest)
+            seen.add(item)
+            if page is not None:
+                yield path, page
+                stack.extend((path, row.digest) for row in page.children)
+                stack.extend(((*path, entry.name), entry.digest) for entry in page.entries if entry[1] == DIRECTORY)
 
-def _walk(objects: ObjectStore, root: Digest) -> Iterator[tuple[tuple[bytes, ...], Page]]:
-    """As `ObjectStore.walk`, past what cannot be read."""
-    stack: list[tuple[tuple[bytes, ...], Digest]] = [((), root)]
-    seen: set[tuple[tuple[bytes, ...], Digest]] = set()
-    while stack:
-        path, digest = item = stack.pop()
-        if item in seen:
-            continue
-        seen.add(item)
+    def _page(self, digest: Digest) -> Page | None:
         try:
-            page = objects.page(digest)
+            return self._objects.page(digest)
         except IntegrityError:
-            continue
-        yield path, page
-        stack.extend((path, row.digest) for row in page.children)
-        stack.extend(((*path, entry.name), entry[3]) for entry in page.entries if entry[1] == DIRECTORY)
+            data = self.object(Ref(Kind.PAGE, digest))
+            return None if data is None else decode_page(data)
 
 
 def _read_file(path: bytes, size: int, start: int, length: int) -> bytes | None:
@@ -164,7 +166,6 @@ def _read_file(path: bytes, size: int, start: int, length: int) -> bytes | None:
         return None
     finally:
         os.close(fd)
-
 
 class PackSource:
     """Sound records in the packs of a store, whether or not the index leads to them: what was rewritten, what lost its

@@ -1,8 +1,8 @@
 """Making the index anew from the packs and the journal (`jvs doctor --rebuild-index`).
 
-The packs say which objects exist, the journal says what is to be kept: only what a root of the journal reaches, and
-what is there with everything below it, enters the new index; nothing that was swept or purged comes back. The old
-index is put aside, never deleted.
+The packs say which objects exist, the journal says what is to be kept: only what a root of the journal reaches enters
+the new index; nothing that was swept or purged comes back. What is reached and is nowhere is recorded as lost, and
+costs only what needs it. The old index is put aside, never deleted.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class RebuildReport(NamedTuple):
     """What a rebuild did.
 
     objects        objects in the new index
-    left_out       sound records that no root reaches, or that lack something below them
-    lost_roots     root pages of the journal that are not there with everything below them
+    left_out       sound records that no root reaches, or that others took the place of
+    lost_roots     root pages of the journal that are not there
+    lost           objects that something in the new index names, and that are not there
     irregular      packs (file names) with bytes that are no sound record
     set_aside      where the old index is now
     """
@@ -50,6 +51,7 @@ class RebuildReport(NamedTuple):
     objects: int
     left_out: int
     lost_roots: tuple[Digest, ...]
+    lost: int
     irregular: tuple[str, ...]
     set_aside: str
 
@@ -92,9 +94,14 @@ def _fill(path: str, fresh: str, replay: Replay, children: Children) -> RebuildR
             with _transaction(opened) as txn:
                 for item, height in closure.order[start : start + _BATCH]:
                     txn.insert(item, height)
+        missing = sorted(closure.missing())
+        for start in range(0, len(missing), _BATCH):
+            with _transaction(opened) as txn:
+                for name in missing[start : start + _BATCH]:
+                    txn.marks.lost(name, head.end.at_ms)
         count = sum(len(places) for places in found.values())
         irregular = tuple(pack.hex() + ".pack" for pack, row in rows.items() if row.state == PackRow.SEALED)
-        return RebuildReport(len(closure.order), count - len(closure.order), lost, irregular, "")
+        return RebuildReport(len(closure.order), count - len(closure.order), lost, len(missing), irregular, "")
     finally:
         reader.close()
         opened.release()
@@ -164,19 +171,22 @@ class _Copy(NamedTuple):
 
 
 class _Closure:
-    """Decides which objects are there with everything below them; `order` holds those, children first."""
+    """Decides which record stands for each object; `order` holds those, children first. One with everything below it
+    goes before one without, a newer layout before an older one."""
 
     def __init__(self, found: dict[bytes, list[_Copy]], reader: PackReader, children: Children) -> None:
         self._found = found
         self._reader = reader
         self._children = children
         self._heights: dict[bytes, int | None] = {}
-        """Of every object decided on; None for those that are not whole."""
+        """Of every object decided on; None for those that are not there."""
+        self._lacking: dict[bytes, set[bytes]] = {}
+        """What is missing directly below an object that is there; those that are not whole, and only those."""
         self._opened: set[bytes] = set()
         self.order: list[tuple[Pending[Place], int]] = []
 
     def add(self, name: bytes) -> bool:
-        """Whether this object is whole; if so it is in `order`, after everything below it."""
+        """Whether this object is there; if so it is in `order`, after everything below it that is."""
         path: list[tuple[bytes, list[tuple[_Copy, tuple[bytes, ...]]]]] = [(name, self._copies(name))]
         while path:
             name, copies = path[-1]
@@ -211,16 +221,26 @@ class _Closure:
         return [child for _, below in copies for child in below if child not in self._heights]
 
     def _settle(self, name: bytes, copies: list[tuple[_Copy, tuple[bytes, ...]]]) -> None:
+        # Everything below is decided on by now, but what has this very object below itself.
+        copies = [one for one in copies if all(child != name and child in self._heights for child in one[1])]
         self._heights[name] = None
-        for copy, below in copies:
-            heights = [self._heights.get(child) for child in below]  # one that lies below itself is not whole
-            known = [height for height in heights if height is not None]
-            if len(known) == len(heights):
-                height = 1 + max(known, default=0) if name[0] in WITH_HEIGHT else 0
-                self._heights[name] = height
-                item = Pending(name, Codec(copy.codec), copy.size, copy.stored, below, copy.place)
-                self.order.append((item, height))
-                return
+        if not copies:
+            return
+        copy, below = next((one for one in copies if self._is_whole(one[1])), copies[0])
+        heights = [self._heights.get(child) or 0 for child in below]
+        height = 1 + max(heights, default=0) if name[0] in WITH_HEIGHT else 0
+        self._heights[name] = height
+        if not self._is_whole(below):
+            self._lacking[name] = {child for child in below if self._heights.get(child) is None}
+        self.order.append((Pending(name, Codec(copy.codec), copy.size, copy.stored, below, copy.place), height))
+
+    def _is_whole(self, below: Iterable[bytes]) -> bool:
+        """Whether all of these are there, with everything below them."""
+        return all(self._heights.get(child) is not None and child not in self._lacking for child in below)
+
+    def missing(self) -> set[bytes]:
+        """What something in `order` names, and is not there."""
+        return {child for lacking in self._lacking.values() for child in lacking if self._heights.get(child) is None}
 
 
 def _swap(path: str, index: str, fresh: str) -> str:
