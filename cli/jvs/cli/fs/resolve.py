@@ -31,6 +31,8 @@ jvs fs resolve DIR --take theirs data.bin model.bin
         "taken[].path": "a path that --take wrote or removed",
         "recorded[].path": "a conflict whose resolution was recorded",
         "recorded[].id": "under this id (`fs recorded`)",
+        "untouched[].path": "a conflict without markers that was pushed as `fs merge` laid it out",
+        "untouched[].kind": "its kind (as in `fs merge`)",
     },
     exits=PUSH_EXITS | {7: "conflict markers are left"},
 )
@@ -55,7 +57,8 @@ def resolve(
 
     DIR was written by fs merge --out. As long as a file of a conflict holds its markers nothing is pushed. PATHs are
     those of conflicts, from the root of DIR. How conflicts of lines were settled is recorded, and used when the same
-    ones come back.
+    ones come back. Conflicts that no markers show (binary, JSON, modes, deleted here and changed there) and that are
+    still as they were laid out are pushed so, and listed.
     """
     if (take is not None) != bool(paths):
         raise UsageError("--take ours|theirs goes with the PATHs of conflicts", next="jvs fs resolve --help")
@@ -77,4 +80,6 @@ def _people(ui: Ui, result: ResolveResult, seconds: float) -> Iterator[str]:
         yield f"took        {ui.name(path)}"
     for applied in result.recorded:
         yield f"recorded    {ui.name(applied.path)} ({applied.id[:12]})"
+    for clash in result.untouched:
+        yield f"untouched   {ui.name(b'/'.join(clash.path))} ({clash.kind})"
     yield push_line(ui, result.push, seconds)

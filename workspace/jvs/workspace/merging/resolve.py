@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
 from jvs.castore.digest import Digest
-from jvs.castore.manifest import FILE
+from jvs.castore.manifest import DIRECTORY, FILE
 from jvs.castore.names import CONFLICTS_FILE, display, json_fields
 from jvs.errors import JvsError, LabelMovedError, StateError, UsageError
 from jvs.labels.names import check_label_name
@@ -31,11 +31,15 @@ SHOWN_PATHS = 20
 
 
 class ResolveResult(NamedTuple):
-    """`fs resolve`: the push that ended the merge, the paths that `--take` wrote or removed, what was recorded."""
+    """`fs resolve`: the push that ended the merge, the paths that `--take` wrote or removed, what was recorded.
+
+    untouched  conflicts without room for markers that are as they were laid out, one side of which nobody looked at
+    """
 
     push: PushResult
     taken: tuple[bytes, ...]
     recorded: tuple[Applied, ...]
+    untouched: tuple[Clash, ...]
 
     @property
     def error(self) -> JvsError | None:
@@ -43,11 +47,12 @@ class ResolveResult(NamedTuple):
         return self.push.error
 
     def as_json(self) -> Json:
-        """The fields of the push, and {taken, recorded}."""
+        """The fields of the push, and {taken, recorded, untouched}."""
         return {
             **self.push.as_json(),
             "taken": [json_fields(path) for path in self.taken],
             "recorded": [one.as_json() for one in self.recorded],
+            "untouched": [json_fields(b"/".join(one.path)) | {"kind": one.kind} for one in self.untouched],
         }
 
 
@@ -86,7 +91,8 @@ def resolve(repo: Repo, directory: str, options: ResolveOptions, progress: Progr
         worksite.finish(directory)
         if options.record and not left:
             recorded = _record(repo, merging, result.ca_id)
-    return ResolveResult(result, tuple(b"/".join(path) for path in taken), tuple(recorded))
+    untouched = _untouched(repo, merging, result.ca_id, taken)
+    return ResolveResult(result, tuple(b"/".join(path) for path in taken), tuple(recorded), untouched)
 
 
 def _check_place(repo: Repo, directory: str, merging: Merging) -> None:
@@ -151,6 +157,33 @@ def _record(repo: Repo, merging: Merging, result: Digest) -> list[Applied]:
         if name is not None:
             out.append(Applied(b"/".join(clash.path), name))
     return out
+
+
+def _untouched(repo: Repo, merging: Merging, result: Digest, taken: Sequence[Path]) -> tuple[Clash, ...]:
+    """The conflicts without markers that nobody took a side in and that are in the result as they were laid out. That
+    may be meant; but no marker told of what the other side has there, so it is said."""
+    if not repo.has_snapshot(merging.merged):
+        return ()
+    known = set(taken)
+    return tuple(
+        clash
+        for clash in merging.clashes
+        if not clash.marker_size
+        and not any(clash.at(path) for path in known)
+        and all(
+            _what(repo, merging.merged, path, clash) == _what(repo, result, path, clash)
+            for path in {clash.path, *clash.placed}
+        )
+    )
+
+
+def _what(repo: Repo, snapshot: Digest, path: Path, clash: Clash) -> tuple[object, ...] | None:
+    """What a snapshot has at a path, as far as the conflict is about it."""
+    found = repo.objects.find(snapshot, path) if path else None
+    if found is None:
+        return None
+    entry = found.entry
+    return entry[1:3] if clash.kind == "mode" or entry[1] == DIRECTORY else entry
 
 
 def _contents(repo: Repo, merging: Merging, clash: Clash) -> Contents | None:
