@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from jvs.castore.local.store import LocalStore
 from jvs.errors import AmbiguousError, JvsError, StateError, UnknownError, UsageError
 from jvs.workspace import gc_plan
 from jvs.workspace.repo import Repo
-from tests.workspace.gc_support import Ground, ground
+from tests.workspace.gc_support import DAY, Ground, ground
 
 __all__ = ["ground"]
 
@@ -186,6 +187,10 @@ def test_a_prefix_that_two_plans_share(ground: Ground) -> None:
         lambda path: path.write_text("{}"),
         lambda path: path.write_bytes(b"\xff"),
         lambda path: path.write_text(path.read_text().replace('"candidates": ', '"candidates": "1', 1)),
+        lambda path: path.write_text(path.read_text().replace('"at_ms": 1', '"at_ms": 9', 1)),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+        lambda path: (path.with_suffix(".names").unlink(), os.mkfifo(path.with_suffix(".names"))),
     ],
 )
 def test_a_damaged_plan_is_stale(ground: Ground, spoil: object) -> None:
@@ -195,6 +200,20 @@ def test_a_damaged_plan_is_stale(ground: Ground, spoil: object) -> None:
     assert callable(spoil)
     spoil(ground.where / "store" / "gc" / f"{plan_id}.json")
     assert_stale(ground, plan_id, "")
+    ground.check(*kept)
+
+
+def test_a_plan_that_took_for_old_what_looks_young_now_is_stale(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made while the clock was wrong, though not so wrong that gc refused; everything looked old then."""
+    kept = ground.history(2)
+    pin = ground.repo.pin("main@1", "2d").pin
+    ground.repo.set_retention(["keep-within", "1d"])
+    true = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: true() + 5 * DAY * 1_000_000)
+    plan_id = made(ground)
+    monkeypatch.setattr(time, "time_ns", true)
+    assert_stale(ground, plan_id, "in use again")
+    assert [one.pin for one in ground.repo.pins()] == [pin]
     ground.check(*kept)
 
 
@@ -241,6 +260,20 @@ def test_old_plans_are_forgotten(ground: Ground) -> None:
     ids = [made(ground) for _ in range(gc_plan.KEPT_PLANS + 2)]
     names = os.listdir(ground.where / "store" / "gc")
     assert {name.partition(".")[0] for name in names} == set(ids[2:])
+
+
+def test_what_is_no_plan_stays(ground: Ground) -> None:
+    """However many plans are made, and however old it is."""
+    ground.history(1)
+    folder = ground.where / "store" / "gc"
+    folder.mkdir()
+    others = {folder / name for name in ("README.json", "README.names", ".names", f"{'A' * 32}.json")}
+    for path in others:
+        path.write_text("{}")
+        os.utime(path, (0, 0))
+    for _ in range(gc_plan.KEPT_PLANS + 1):
+        made(ground)
+    assert others <= set(folder.iterdir())
 
 
 def test_a_read_only_store_is_not_collected(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

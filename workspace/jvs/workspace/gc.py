@@ -120,7 +120,8 @@ class _Run:
             if plan is None:
                 self._now_ms = gc_time(txn, wall_clock(), trust=options.trust_clock)
             else:
-                self._now_ms = plan.at_ms
+                # by a clock that was set back since, what the plan took for old may look young, and it is stale
+                self._now_ms = min(plan.at_ms, wall_clock())
         self._check_policies()
 
     def go(self) -> GcRun:

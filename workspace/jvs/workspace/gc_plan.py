@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from jvs.castore.backend import Kind, ReadTxn, object_name
-from jvs.castore.digest import DIGEST_SIZE, Digest
+from jvs.castore.digest import DIGEST_SIZE, Digest, keyed
 from jvs.castore.gc.collection import Collection
 from jvs.castore.gc.mark import Step
 from jvs.castore.gc.marks import sweep_key
@@ -52,6 +53,9 @@ _BATCH: Final = 1024
 _ID_DIGITS: Final = 32
 _PREFIX: Final = 8
 _MAX_JSON: Final = 1 << 20
+_SUM: Final = "sum"
+
+_plan_sum = keyed("jvs 2026-11 gc plan v1")
 
 
 class Tally:
@@ -241,9 +245,10 @@ class PlanFiles:
     def save(self, plan: SavedPlan) -> None:
         """Write a plan down, in place of what it was."""
         path = self._path(plan.plan_id, "json")
+        fields = plan._asdict()
         try:
             with open(path + ".new", "w", encoding="utf-8", opener=_private) as file:
-                json.dump(plan._asdict(), file, indent=2)
+                json.dump({**fields, _SUM: _sum_of(fields)}, file, indent=2)
                 file.write("\n")
             os.replace(path + ".new", path)
         except OSError as exc:
@@ -264,15 +269,15 @@ class PlanFiles:
 
     def _read(self, plan_id: str) -> SavedPlan:
         try:
-            with open(self._path(plan_id, "json"), "rb") as file:
+            with open(self._path(plan_id, "json"), "rb", opener=_regular) as file:
                 fields = json.loads(file.read(_MAX_JSON))
+            # Ages are judged by the time in it, so what is not as it was written must not be believed.
+            if fields.pop(_SUM) != _sum_of(fields):
+                raise ValueError("not as it was written")
             plan = SavedPlan(**fields)
             size = os.path.getsize(self._path(plan_id, "names"))
-        except (OSError, ValueError, TypeError, RecursionError) as exc:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise stale(plan_id, "it cannot be read") from exc
-        numbers = (plan.at_ms, plan.policy_revision, plan.candidates)
-        if [number for number in numbers if type(number) is not int] or type(plan.summary) is not dict:
-            raise stale(plan_id, "it cannot be read")
         if plan.plan_id != plan_id or size != plan.candidates * RECORD:
             raise stale(plan_id, "its list of candidates is not whole")
         return plan
@@ -280,7 +285,7 @@ class PlanFiles:
     def names(self, plan: SavedPlan) -> Iterator[bytes]:
         """The candidates' records, in the order of the sweep."""
         try:
-            with open(self._path(plan.plan_id, "names"), "rb") as file:
+            with open(self._path(plan.plan_id, "names"), "rb", opener=_regular) as file:
                 while batch := _read_records(file):
                     yield from batch
         except OSError as exc:
@@ -298,7 +303,8 @@ class PlanFiles:
             by_age = sorted(self._ids(), key=lambda plan_id: os.stat(self._path(plan_id, "json")).st_mtime_ns)
             for plan_id in by_age[:-KEPT_PLANS]:
                 self.remove(plan_id)
-            for plan_id in {name.partition(".")[0] for name in os.listdir(self.directory)}.difference(by_age):
+            names = {name.partition(".")[0] for name in os.listdir(self.directory)}
+            for plan_id in filter(_is_id, names.difference(by_age)):
                 with suppress(JvsError):
                     self._remove_unfinished(plan_id)
 
@@ -313,7 +319,7 @@ class PlanFiles:
 
     def _ids(self) -> list[str]:
         names = sorted(name for name in os.listdir(self.directory) if name.endswith(".json"))
-        return [name.removesuffix(".json") for name in names]
+        return [plan_id for name in names if _is_id(plan_id := name.removesuffix(".json"))]
 
     def _path(self, plan_id: str, what: str) -> str:
         return os.path.join(self.directory, f"{plan_id}.{what}")
@@ -324,6 +330,14 @@ def stale(plan_id: str, why: str) -> StateError:
     return StateError(f"plan {plan_id[:12]} is stale: {why}; nothing was done", code="gc-plan-stale", plan_id=plan_id)
 
 
+def _is_id(text: str) -> bool:
+    return len(text) == _ID_DIGITS and not text.strip("0123456789abcdef")
+
+
+def _sum_of(fields: dict[str, Any]) -> str:
+    return _plan_sum(json.dumps(fields, sort_keys=True).encode()).hex()
+
+
 def _read_records(file: IO[bytes]) -> list[bytes]:
     block = file.read(_BATCH * RECORD)
     return [block[start : start + RECORD] for start in range(0, len(block), RECORD)]
@@ -331,3 +345,12 @@ def _read_records(file: IO[bytes]) -> list[bytes]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _regular(path: str, flags: int) -> int:
+    """Opens a file, and nothing that never ends, or that never begins."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"{path} is not a file")
+    return fd
