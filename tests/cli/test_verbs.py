@@ -95,18 +95,20 @@ def test_skipped_paths_are_listed_but_not_without_end(jvs: Run, repo: FakeRepo) 
 def test_every_option_of_push_arrives(jvs: Run, repo: FakeRepo) -> None:
     repo.answers["push"] = pushed("advanced", "main")
     words = "--label main --expected 7 --force --detach -m why --tag a --tag b --always --rehash --skip-unreadable"
-    jvs("fs", "push", "d", *words.split())
+    jvs("fs", "push", "d", *words.split(), "--allow-purged")
     jvs("fs", "push", "--rev", "main")
     (_, operands, options), (_, revision, defaults) = repo.calls
     assert operands == ("d",)
     assert options == {
         "label": "main", "expected": "7", "force": True, "detach": True, "message": "why", "tags": ("a", "b"),
         "always": True, "rehash": True, "skip_unreadable": True, "as_revision": False, "progress": None,
+        "allow_purged": True,
     }  # fmt: skip
     assert revision == ("main",)
     assert defaults == {
         "label": None, "expected": None, "force": False, "detach": False, "message": "", "tags": (),
         "always": False, "rehash": False, "skip_unreadable": False, "as_revision": True, "progress": None,
+        "allow_purged": False,
     }  # fmt: skip
 
 
