@@ -67,7 +67,7 @@ class Ground:
 class At:
     """A progress bar that calls something at one of its updates."""
 
-    def __init__(self, number: int, what: Callable[[], None]) -> None:
+    def __init__(self, number: int, what: Callable[[], object]) -> None:
         self._left = number
         self._what = what
         self.called = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jvs.castore import pages
 from jvs.castore.backend import Kind, ObjectInfo, Ref
@@ -12,29 +12,40 @@ from jvs.castore.manifest import DIRECTORY, FILE, Entry, small_files
 from jvs.castore.names import display, split_path
 from jvs.castore.objects import ObjectStore
 from jvs.errors import MissingObjectError, UnknownError, UsageError
-from jvs.workspace.reading import pinned
+from jvs.workspace.reading import pinned, unless_collected
 from jvs.workspace.results import StatsResult, StatsRow, TreeItem, TreeResult
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
+
+T = TypeVar("T")
 
 
 def tree(repo: Repo, revision: str, depth: int | None) -> TreeResult:
     """The listing of `REV[:PATH]`: a directory, recursively to `depth` levels (None: all), or one file or symlink."""
     resolved = repo.resolve(revision)
     path = split_path(resolved.path or b"")
+    with unless_collected(repo, resolved.ca_id):
+        return _tree(repo, resolved.ca_id, path, depth)
+
+
+def _tree(repo: Repo, ca_id: Digest, path: tuple[bytes, ...], depth: int | None) -> TreeResult:
     objects = repo.objects
     if path:
-        entry = objects.resolve(resolved.ca_id, path).entry
+        entry = objects.resolve(ca_id, path).entry
         if entry[1] != DIRECTORY:
             item = TreeItem(b"/".join(path), 0, entry)
             size = entry[3] if entry[1] == FILE else 0
-            return TreeResult(resolved.ca_id, b"/".join(path), 1, size, iter((item,)))
-    root = objects.subtree(resolved.ca_id, path)
+            return TreeResult(ca_id, b"/".join(path), 1, size, iter((item,)))
+    root = objects.subtree(ca_id, path)
     totals = objects.tree(root)
-    return TreeResult(
-        resolved.ca_id, b"/".join(path), totals.entries, totals.bytes, _listing(objects, root, path, depth)
-    )
+    listing = _unless_collected(repo, ca_id, _listing(objects, root, path, depth))
+    return TreeResult(ca_id, b"/".join(path), totals.entries, totals.bytes, listing)
+
+
+def _unless_collected(repo: Repo, root: Digest, items: Iterator[T]) -> Iterator[T]:
+    with unless_collected(repo, root):
+        yield from items
 
 
 def _listing(objects: ObjectStore, root: Digest, path: tuple[bytes, ...], depth: int | None) -> Iterator[TreeItem]:
@@ -59,7 +70,8 @@ def cat(repo: Repo, revision: str, byte_range: tuple[int | None, int | None] | N
     if not resolved.path:
         raise UsageError(f"{revision} names a snapshot, not a file", code="bad-path", next="jvs fs cat REV:PATH")
     path = split_path(resolved.path)
-    page, entry = repo.objects.resolve(resolved.ca_id, path)
+    with unless_collected(repo, resolved.ca_id):
+        page, entry = repo.objects.resolve(resolved.ca_id, path)
     if entry[1] != FILE:
         what = "a directory" if entry[1] == DIRECTORY else "a symbolic link"
         raise UnknownError(
@@ -80,7 +92,7 @@ def cat(repo: Repo, revision: str, byte_range: tuple[int | None, int | None] | N
 def _pinned(repo: Repo, root: Digest, size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """`pieces`, with their snapshot pinned when they are more than are read at once."""
     if size <= repo.store.settings.chunk_max:
-        return pieces
+        return _unless_collected(repo, root, pieces)
     return _while_pinned(repo, root, pieces)
 
 

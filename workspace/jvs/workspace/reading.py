@@ -1,4 +1,6 @@
-"""Reading a snapshot at length: it is pinned meanwhile, so that no collector takes it away half-way."""
+"""Reading a snapshot: at length it is pinned meanwhile, so that no collector takes it away half-way; in short it is
+not, and what is missing then may be so because the snapshot was collected.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jvs.castore.digest import Digest
 from jvs.castore.gc.pins import pin_snapshot
+from jvs.errors import CollectedError, MissingObjectError
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
@@ -26,3 +29,15 @@ def pinned(repo: Repo, *snapshots: Digest | None, what: str) -> Iterator[None]:
     finally:
         for pin in pins:
             pin.release()
+
+
+@contextmanager
+def unless_collected(repo: Repo, snapshot: Digest) -> Iterator[None]:
+    """For short reads, which take no pin. Raises CollectedError instead of MissingObjectError when the snapshot is gone
+    by then: nothing is damaged."""
+    try:
+        yield
+    except MissingObjectError as error:
+        if repo.has_snapshot(snapshot):
+            raise
+        raise CollectedError(f"snapshot {snapshot.hex()[:12]} was collected while it was read") from error

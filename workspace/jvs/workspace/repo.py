@@ -100,8 +100,12 @@ class Repo:
 
     def snapshot_of(self, resolved: revisions.Resolved) -> Digest:
         """The snapshot a revision means, where `REV:PATH` is the directory at PATH as a snapshot of its own."""
-        digest = self.objects.subtree(resolved.ca_id, split_path(resolved.path or b""))
-        if self.objects.page(digest).tag == LEAF:
+        from jvs.workspace.reading import unless_collected
+
+        with unless_collected(self, resolved.ca_id):
+            digest = self.objects.subtree(resolved.ca_id, split_path(resolved.path or b""))
+            is_leaf = self.objects.page(digest).tag == LEAF
+        if is_leaf:
             raise UnknownError(f"{digest.hex()[:12]} is a slice of a directory, not a snapshot")
         return digest
 

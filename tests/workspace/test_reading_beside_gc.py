@@ -1,13 +1,17 @@
-"""Verification of everything while a collection removes some of it: what went meanwhile is no damage."""
+"""Verifying and reading while a collection removes what is read: what went meanwhile is no damage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import pytest
 
 from jvs.castore.backend import Kind, object_name
 from jvs.castore.verify import Sample
+from jvs.errors import CollectedError
+from jvs.labels.revisions import Resolved
+from jvs.workspace.repo import Repo
 from tests.workspace.gc_support import At, Ground, ground
 
 __all__ = ["ground"]
@@ -77,3 +81,35 @@ def test_what_is_missing_below_something_is_damage(ground: Ground, kind: Kind, s
     with ground.repo.store.write() as txn:
         txn.remove(object_name(kind, key))
     assert {damage.digest for damage in ground.repo.verify(sample=sample).damaged} == {key}
+
+
+READS: dict[str, Callable[[Repo], object]] = {
+    "cat": lambda repo: b"".join(repo.cat("main:small/0")),
+    "cat of a chunk": lambda repo: b"".join(repo.cat("main:big")),
+    "tree": lambda repo: list(repo.tree("main").entries),
+    "tree of a directory": lambda repo: list(repo.tree("main:small").entries),
+    "pull": lambda repo: repo.pull("main", repo.store.path + "-pulled"),
+    "verify": lambda repo: repo.verify("main"),
+    "pin": lambda repo: repo.pin("main"),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_is_collected_while_it_is_read_is_said_so(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """After the revision was resolved, and before anything was read."""
+    ground.history(1)
+    ground.repo.set_retention(["keep-last", "0", "keep-deleted", "0"])
+    resolve = Repo.resolve
+
+    def and_collect(repo: Repo, revision: str) -> Resolved:
+        resolved = resolve(repo, revision)
+        ground.repo.delete_label("main")
+        ground.repo.gc_run()
+        return resolved
+
+    with Repo.open(ground.repo.store.path, actor="reader") as reader:
+        monkeypatch.setattr(Repo, "resolve", and_collect)
+        with pytest.raises(CollectedError):
+            READS[read](reader)
