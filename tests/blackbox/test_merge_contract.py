@@ -182,6 +182,7 @@ def test_without_into_nothing_moves(at: Branches) -> None:
     ca_id = at.merge("-q").ok().out.strip()
     assert is_id(ca_id)
     assert at.cat("f", ca_id) == changed(LINES, _1="one", _9="nine")
+    assert any(group["reason"] == "detached" for group in at.run.json("fs", "gc", "plan")["protected"])
     # what is kept for a day knows where it came from
     at.run("fs", "label", at.label("kept"), ca_id).ok()
     forward = at.run.json("fs", "merge", at.main, ca_id)
@@ -320,6 +321,39 @@ def test_markers_may_stay_when_forced(clash: Branches) -> None:
     value = clash.run.json("fs", "resolve", clash.where / "m", "--force", "-m", "as it is")
     assert (value["status"], value["recorded"], clash.head()["message"]) == ("advanced", [], "as it is")
     assert "<<<<<<<" in clash.cat("f")
+
+
+def test_texts_that_hold_markers(at: Branches) -> None:
+    """Those of the merge are longer, and only they count as left."""
+    text = "<<<<<<< a lesson\n=======\n>>>>>>> about merging\n"
+    at.fork({"f": text + LINES}, {"f": text + changed(LINES, _3="a")}, {"f": text + changed(LINES, _3="b")})
+    place = at.where / "m"
+    at.value("--into", at.main, "--style", "diff3", "--out", place, status=7)
+    written = (place / "f").read_text()
+    assert f"<<<<<<<< {at.main}\na\n|||||||| base\nline 3\n========\nb\n>>>>>>>> {at.exp}\n" in written
+    assert at.run("fs", "resolve", place).status == 7
+    write(place, {"f": text + changed(LINES, _3="c")})
+    at.run("fs", "resolve", place).ok()
+
+
+def test_a_merge_of_no_label(clash: Branches) -> None:
+    place = clash.where / "m"
+    ours = clash.head()["to"]
+    done = clash.run("fs", "merge", ours, clash.exp, "--out", place)
+    assert done.status == 7
+    write(place, {"f": "settled"})
+    refused(
+        clash.run, "fs", "resolve", place, status=2, code="usage", says="no label", step=f"resolve {place} --label"
+    )  # fmt: skip
+    assert clash.next(clash.run("fs", "resolve", place), LABEL=clash.main).ok()
+    assert clash.head()["to"] != ours
+
+
+def test_a_message_too_long(at: Branches) -> None:
+    at.fork({"f": LINES}, {"f": changed(LINES, _1="one")}, {"f": changed(LINES, _9="nine")})
+    before = at.head()
+    assert at.merge("--into", at.main, "-m", "x" * 5_000).status == 2
+    assert at.head() == before
 
 
 def test_another_label(clash: Branches) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import sqlite3
 import tracemalloc
 from pathlib import Path
@@ -73,6 +75,18 @@ def test_invalid_utf8_merges_as_bytes(ground: Ground) -> None:
     [shown] = ground.merged().conflicts
     assert "�" in shown.regions[0].ours.text
     json.dumps(shown.as_json(), allow_nan=False)
+
+
+def test_names_that_are_not_utf8(ground: Ground) -> None:
+    name = b"caf\xe9\n"
+    ground.fork({name: F(b"a\n")}, {name: F(b"b\n")}, {name: F(b"c\n")})
+    value = json.loads(json.dumps(ground.merged(explain=True).as_json()))
+    [conflict] = value["conflicts"]
+    assert base64.b64decode(conflict["path_b64"]) == name
+    for side, content in (("base", b"a\n"), ("ours", b"b\n"), ("theirs", b"c\n")):
+        revision = os.fsdecode(base64.b64decode(conflict[side]["rev_b64"]))
+        assert b"".join(ground.repo.cat(revision)) == content
+    assert base64.b64decode(value["decisions"][0]["path_b64"]) == name
 
 
 def database(place: Path, wal: bool, rows: dict[int, str], extra: str = "") -> bytes:

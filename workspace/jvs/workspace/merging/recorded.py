@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from jvs.castore.digest import keyed
@@ -85,20 +87,26 @@ class Recorded:
 
     def list(self) -> list[Resolution]:
         """Every resolution, the newest first."""
-        try:
-            names = os.listdir(self._folder)
-        except FileNotFoundError:
-            return []
-        found = [one for name in names if (one := self._load(name)) is not None]
-        return sorted(found, key=lambda one: (-one.at_ms, one.id))
+        return [one for _, name in self._ages() if (one := self._load(name)) is not None]
 
     def get(self, prefix: str) -> Resolution:
         """The resolution whose id begins so. Raises UnknownError."""
-        matches = [one for one in self.list() if prefix and one.id.startswith(prefix)]
-        if len(matches) != 1:
-            what = "no recorded resolution has" if not matches else f"{len(matches)} recorded resolutions have"
+        names = [name for _, name in self._ages() if prefix and name.startswith(prefix)]
+        found = self._load(names[0]) if len(names) == 1 else None
+        if found is None:
+            what = "no recorded resolution has" if len(names) < 2 else f"{len(names)} recorded resolutions have"
             raise UnknownError(f"{what} an id that begins with {prefix}", next="jvs fs recorded")
-        return matches[0]
+        return found
+
+    def _ages(self) -> Sequence[tuple[int, str]]:
+        """(negative time in ns, id) of every resolution, the newest first; no content is read."""
+        found = []
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):
+                with suppress(OSError):  # one that is being forgotten, or no resolution
+                    if not name.startswith("."):
+                        found.append((-os.stat(os.path.join(self._folder, name, "after")).st_mtime_ns, name))
+        return sorted(found)
 
     def forget(self, name: str) -> None:
         """Forget a resolution of that (whole) id."""
@@ -133,9 +141,8 @@ class Recorded:
                 raise
             shutil.rmtree(fresh)  # somebody recorded the same conflict at the same moment: one of the two counts
         sync_directory(self._folder)
-        kept = self.list()
-        for old in kept[MAX_KEPT:]:
-            self.forget(old.id)
+        for _, old in self._ages()[MAX_KEPT:]:
+            self.forget(old)
 
 
 def conflict_id(merged: Merged) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE
 from jvs.castore.names import CONFLICTS_FILE, display, json_fields
-from jvs.errors import JvsError, LabelMovedError, StateError, UsageError
+from jvs.errors import JvsError, LabelMovedError, StateError, StoreError, UsageError
 from jvs.labels.names import check_label_name
 from jvs.labels.store import wall_clock
 from jvs.merge.content import Contents
@@ -153,9 +154,10 @@ def _record(repo: Repo, merging: Merging, result: Digest) -> list[Applied]:
         resolved = _bytes(repo, result, clash.path)
         if contents is None or resolved is None:
             continue
-        name = kept.record(b"/".join(clash.path), contents, resolved, wall_clock())
-        if name is not None:
-            out.append(Applied(b"/".join(clash.path), name))
+        with suppress(StoreError):  # a full disk, say: the merge is made all the same
+            name = kept.record(b"/".join(clash.path), contents, resolved, wall_clock())
+            if name is not None:
+                out.append(Applied(b"/".join(clash.path), name))
     return out
 
 
