@@ -1,4 +1,4 @@
-"""One collector: registers, marks, condemns, drains, sweeps (DESIGN 6; the protocol is in docs/gc.md).
+"""One collector: registers, marks, condemns, drains, sweeps (DESIGN 6; the protocol is in docs/gc-protocol.md).
 
 Safe beside pushes, readers and other collectors, with no clock and no lock that anybody waits for. Killed anywhere,
 the next collector finishes what it had condemned (`take_over`) and forgets what it had not.
