@@ -29,7 +29,7 @@ jvs fs gc run --plan-id 0bd1a47f1e4d
 
 PLAN_EXAMPLES = """
 jvs fs gc plan
-jvs fs gc run --plan-id "$(jvs fs gc plan -q)"
+jvs fs gc plan -q                       # only the id of the plan
 """
 
 RUN_EXAMPLES = """
