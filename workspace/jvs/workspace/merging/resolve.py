@@ -20,6 +20,7 @@ from jvs.merge.model import Limits, Path
 from jvs.workspace.merging import worksite
 from jvs.workspace.merging.recorded import Recorded
 from jvs.workspace.merging.results import Applied
+from jvs.workspace.merging.taking import take
 from jvs.workspace.merging.worksite import Clash, Merging
 from jvs.workspace.push import PushOptions, push_directory
 from jvs.workspace.results import Json, PushResult
@@ -82,7 +83,7 @@ def resolve(repo: Repo, directory: str, options: ResolveOptions, progress: Progr
         _check_place(repo, directory, merging)
     taken: list[Path] = []
     if options.side is not None:
-        taken = worksite.take(repo, directory, merging, options.side, options.paths)
+        taken = take(repo, directory, merging, options.side, options.paths)
     left = worksite.with_markers(directory, merging)
     if left and not options.force:
         raise _still_marked(directory, left)

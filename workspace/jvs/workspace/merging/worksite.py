@@ -10,15 +10,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jvs.castore.checkout import disk
 from jvs.castore.digest import DIGEST_SIZE, Digest
-from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
+from jvs.castore.manifest import FILE
 from jvs.castore.names import CONFLICTS_FILE, display, json_fields, shorten, split_path
-from jvs.errors import CollectedError, StateError, UnsavedChangesError, UsageError
+from jvs.errors import StateError, UnsavedChangesError, UsageError
 from jvs.merge.model import Conflict, Path, Side
 from jvs.workspace.merging.operands import Operand
 from jvs.workspace.merging.recorded import has_markers
@@ -81,7 +81,7 @@ def lay_out(repo: Repo, prepared: Prepared, options: MergeOptions) -> None:
     data = json.dumps(_as_json(prepared, into), indent=2).encode() + b"\n"
     root = disk.open_root(options.out)
     try:
-        _write(CONFLICTS_FILE, root, (data,), 0o644)
+        write_file(CONFLICTS_FILE, root, (data,), 0o644)
     finally:
         os.close(root)
 
@@ -198,104 +198,6 @@ def _digest(raw: Any) -> Digest:
     return digest
 
 
-# -- taking sides
-
-
-def take(repo: Repo, directory: str, merging: Merging, side: str, paths: Sequence[str]) -> list[Path]:
-    """Let conflicts be what one side has (`ours` or `theirs`); the paths that were written or removed.
-
-    paths: of conflicts, inside the directory. Raises UsageError for a path that is in no conflict, and where a side
-    has a directory.
-    """
-    snapshot = merging.ours if side == "ours" else merging.theirs
-    if not repo.has_snapshot(snapshot):
-        raise CollectedError(f"{side} of this merge, {snapshot.hex()[:12]}, is not in the store (any more)")
-    touched: list[Path] = []
-    root = disk.open_root(directory)
-    try:
-        with disk.Directories(root) as directories:
-            for text in paths:
-                for clash in _named(merging, text):
-                    wanted = clash.ours if side == "ours" else clash.theirs
-                    touched += _take(repo, directories, clash, snapshot, wanted)
-    except OSError as exc:
-        raise disk.disk_error(exc, f"writing into {directory}") from exc
-    finally:
-        os.close(root)
-    return touched
-
-
-def _named(merging: Merging, text: str) -> list[Clash]:
-    path = split_path(text)
-    found = [clash for clash in merging.clashes if clash.at(path)]
-    if not found:
-        raise UsageError(
-            f"{display(b'/'.join(path))} is in no conflict of this merge",
-            code="bad-path",
-            next="jvs fs resolve DIR (it lists them)",
-        )
-    return found
-
-
-def _take(repo: Repo, directories: disk.Directories, clash: Clash, snapshot: Digest, wanted: Path | None) -> list[Path]:
-    located = None if wanted is None else repo.objects.resolve(snapshot, wanted)
-    if located is not None and located.entry[1] == DIRECTORY:
-        raise UsageError(f"{display(b'/'.join(clash.path))}: that side has a directory here; move the files yourself")
-    gone = [path for path in clash.placed if path != wanted]
-    for path in gone:
-        _remove(directories, path)
-    if located is None or wanted is None:
-        return gone
-    parent = _make_parents(directories, wanted[:-1])
-    entry = located.entry
-    if entry[1] == FILE:
-        _write(wanted[-1], parent, repo.objects.read(located.page, entry), entry[2] & 0o777)
-    elif entry[1] == SYMLINK:
-        temp = disk.TemporaryNames(os.urandom(4).hex()).new()
-        os.symlink(entry[2], temp, dir_fd=parent)
-        os.rename(temp, wanted[-1], src_dir_fd=parent, dst_dir_fd=parent)
-    return [*gone, wanted]
-
-
-def _make_parents(directories: disk.Directories, path: Path) -> int:
-    """A descriptor of the directory, made where it is missing."""
-    for depth in range(1, len(path) + 1):
-        parent = directories.fd(b"/".join(path[: depth - 1]))
-        if not disk.exists(path[depth - 1], parent):
-            os.mkdir(path[depth - 1], 0o777, dir_fd=parent)
-    return directories.fd(b"/".join(path))
-
-
-def _remove(directories: disk.Directories, path: Path) -> None:
-    """Remove a file or symlink, if it is there."""
-    try:
-        parent = directories.fd(b"/".join(path[:-1]))
-        os.unlink(path[-1], dir_fd=parent)
-    except FileNotFoundError:
-        pass
-    except IsADirectoryError as exc:
-        raise UsageError(f"{display(b'/'.join(path))} is a directory; remove it yourself") from exc
-
-
-def _write(name: bytes, parent: int, pieces: Iterable[bytes], mode: int) -> None:
-    """Write a file under a temporary name, then put it in its place, whatever file is there."""
-    temp = disk.TemporaryNames(os.urandom(4).hex()).new()
-    fd = disk.open_new(temp, parent, 0o600)
-    try:
-        for piece in pieces:
-            disk.write_all(fd, piece)
-        disk.settle_mode(fd, os.fstat(fd), mode)
-        os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except BaseException:
-        os.unlink(temp, dir_fd=parent)
-        raise
-    finally:
-        os.close(fd)
-
-
-# -- looking
-
-
 def with_markers(directory: str, merging: Merging) -> list[bytes]:
     """The files of conflicts that still hold conflict markers."""
     found: dict[bytes, None] = {}
@@ -359,5 +261,21 @@ def read_file(name: bytes, parent: int, limit: int) -> bytes | None:
         while piece := os.read(fd, 1 << 20):
             pieces.append(piece)
         return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def write_file(name: bytes, parent: int, pieces: Iterable[bytes], mode: int) -> None:
+    """Write a file under a temporary name, then put it in its place, whatever file is there."""
+    temp = disk.TemporaryNames(os.urandom(4).hex()).new()
+    fd = disk.open_new(temp, parent, 0o600)
+    try:
+        for piece in pieces:
+            disk.write_all(fd, piece)
+        disk.settle_mode(fd, os.fstat(fd), mode)
+        os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temp, dir_fd=parent)
+        raise
     finally:
         os.close(fd)
