@@ -201,7 +201,8 @@ def test_a_directory_can_be_pushed_on_but_not_with_what_was_purged(ground: Groun
     history(ground)
     ground.write({"keys/one": MARK + b"first"})
     ground.repo.push(str(ground.source), label="main")
-    purge(ground, "keys/one")
+    result = purge(ground, "keys/one")
+    assert f"{ground.source}, which still has keys/one" in result.unreachable
     with pytest.raises(PurgedContentError) as refused:
         ground.repo.push(str(ground.source), label="main")
     assert (refused.value.details["path"], refused.value.exit_status) == ("keys/one", 1)

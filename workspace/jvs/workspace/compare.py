@@ -17,6 +17,7 @@ from jvs.workspace.results import Change, DiffResult
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
 
+
 def diff(repo: Repo, a: str, b: str | None, *, renames: bool) -> DiffResult:
     """`fs diff A [B]`. An operand that is an existing directory is one (compared as a push would see it, without
     storing anything); without B: what the move that made A changed."""

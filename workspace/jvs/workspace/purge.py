@@ -22,6 +22,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from jvs.castore import binding as bindings
 from jvs.castore import purged
 from jvs.castore.backend import Kind, ReadTxn, WriteTxn, object_name
 from jvs.castore.digest import Digest, file_digest, keyed
@@ -34,6 +35,7 @@ from jvs.castore.gc.select import Listener, Rewriter, Selection
 from jvs.castore.local import quarantine, reserve
 from jvs.castore.local.reclaim import reclaim, rewrite, tainted
 from jvs.castore.manifest import DIRECTORY, small_files
+from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, StateError, UnknownError, UsageError
@@ -445,14 +447,24 @@ class _Purge:
             self._removed.objects,
             self._packs,
             tuple(self._left),
-            (*UNREACHABLE, *_set_aside(self._store.path)),
+            (*UNREACHABLE, *self._on_disk(), *_set_aside(self._store.path)),
         )
+        self._repo.objects.forget()
         if not self._left:
             assert self._id is not None
             counts = {"snapshots": self._snapshots, "objects": result.objects, "packs": result.packs}
             with self._store.write() as txn:
                 purges.write_done(txn, self._id, counts, self._repo.actor)
         return result
+
+    def _on_disk(self) -> Iterator[str]:
+        """Directories that are known, and have some of the paths still."""
+        paths = () if self._first is None else self._first.paths
+        for directory, _ in bindings.bound(self._repo.cache_dir):
+            for path in paths:
+                if os.path.lexists(os.path.join(directory, path)):
+                    yield f"{display(directory)}, which still has {display(path)}"
+                    break
 
 
 def _set_aside(store: str) -> Iterator[str]:

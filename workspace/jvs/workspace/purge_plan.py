@@ -11,8 +11,7 @@ from jvs.castore.backend import Kind
 from jvs.castore.digest import Digest
 from jvs.castore.gc.mark import Step
 from jvs.castore.gc.nameset import Budget, NameSet
-from jvs.castore.gc.select import INSIDE, Listener, Rewriter, Selection, occurrences
-from jvs.castore.hasher import TreeHasher
+from jvs.castore.gc.select import INSIDE, Listener, Namer, Rewriter, Selection, occurrences
 from jvs.castore.manifest import FILE
 from jvs.castore.objects import ObjectStore
 from jvs.castore.recipe import CHUNKS
@@ -75,7 +74,7 @@ class Surveyor:
         self._kept = Budget(None).set()
         self._named: dict[Digest, int] = {}
         listener = Listener(self._named.__setitem__, lambda digest, _size: self._kept.update((digest,)))
-        self._rewriter = Rewriter(TreeHasher(self._objects), selection, listener, step)
+        self._rewriter = Rewriter(Namer(self._objects), selection, listener, step)
         self._clean: set[Digest] = set()
 
     def changed(self) -> dict[Digest, Digest | None]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from jvs.castore.chunking import Reader
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import Pattern, parse_ignore_file
 from jvs.castore.manifest import DIRECTORY, FILE, INDEX, Directory, Entry, Tree
 from jvs.castore.names import display
 from jvs.castore.objects import ObjectStore
+from jvs.castore.pages import NewPage
 from jvs.castore.treesink import TreeSink
 from jvs.errors import UsageError
 
@@ -107,6 +109,17 @@ class Listener(NamedTuple):
 
     named: Callable[[Digest, int], None]
     kept: Callable[[Digest, int], None]
+
+
+class Namer(TreeSink):
+    """A sink that only names what it is given: to know a snapshot without making it."""
+
+    def put_page(self, page: NewPage, contents: Mapping[Digest, bytes], sources: Sequence[Digest]) -> None:
+        """Keep nothing."""
+
+    def stream(self, read: Reader) -> tuple[Digest, int]:
+        """Nothing is streamed where entries are only removed."""
+        raise NotImplementedError
 
 
 class Rewriter:
