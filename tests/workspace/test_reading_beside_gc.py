@@ -7,7 +7,12 @@ from itertools import combinations
 
 import pytest
 
+from jvs.castore import binding as bindings
 from jvs.castore.backend import Kind, object_name
+from jvs.castore.binding import Binding
+from jvs.castore.digest import Digest
+from jvs.castore.gc.marks import PINS
+from jvs.castore.manifest import Page
 from jvs.castore.verify import Sample
 from jvs.errors import CollectedError
 from jvs.labels.revisions import Resolved
@@ -113,3 +118,57 @@ def test_what_is_collected_while_it_is_read_is_said_so(
         monkeypatch.setattr(Repo, "resolve", and_collect)
         with pytest.raises(CollectedError):
             READS[read](reader)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_pull_keeps_what_the_directory_was(ground: Ground, interrupted: bool) -> None:
+    """The snapshot it is compared with, and the one that an interrupted pull was to make, are read too."""
+    ground.edit("deep/er/file", 300)
+    first = ground.history(1)[0]
+    ground.edit("deep/er/file", 300)
+    second = ground.push()
+    ground.edit("deep/er/file", 300)
+    third = ground.push()
+    ground.repo.set_retention(["keep-last", "0"])
+    directory = ground.where / "pulled"
+    ground.repo.pull(first.hex(), str(directory))
+    if interrupted:
+
+        class Stopped(Exception):
+            pass
+
+        def stop() -> None:
+            raise Stopped
+
+        with pytest.raises(Stopped):
+            ground.repo.pull(second.hex(), str(directory), progress=At(0, stop))
+    gone: list[int] = []
+    with Repo.open(ground.repo.store.path, actor="puller") as puller:
+        page = puller.objects.page
+
+        def and_collect(digest: Digest) -> Page:
+            if not gone:
+                gone.append(ground.repo.gc_run().objects)
+            return page(digest)
+
+        load = bindings.load
+        with pytest.MonkeyPatch.context() as patched:
+
+            def load_and_then(cache: str, path: str) -> Binding | None:
+                found = load(cache, path)
+                if _pins(ground):  # what it means to read is pinned by now
+                    patched.setattr(puller.objects, "page", and_collect)
+                return found
+
+            patched.setattr(bindings, "load", load_and_then)
+            puller.pull(third.hex(), str(directory), discard=True)
+    assert gone
+    for name in ("big", "common", "deep/er/file"):
+        assert (directory / name).read_bytes() == (ground.source / name).read_bytes()
+    ground.repo.gc_run()
+    assert not ground.repo.has_snapshot(first)
+
+
+def _pins(ground: Ground) -> int:
+    with ground.repo.store.read() as txn:
+        return txn.count(PINS)

@@ -60,7 +60,7 @@ def pull(
     directories.check_apart(repo, directory)
     made = make_directory(directory)
     try:
-        with bindings.lock(directory), pinned(repo, target, what="pull"):
+        with bindings.lock(directory), pinned(repo, target, what="pull", if_there=_old_trees(repo, directory)):
             try:
                 return _pull_into(repo, resolved, target, directory, options, progress)
             except UnsavedChangesError:
@@ -183,6 +183,15 @@ def _autosave(
     if entry is None:
         return base, None
     return ca_id, f"{entry.label}@{entry.generation}"
+
+
+def _old_trees(repo: Repo, directory: str) -> list[Digest]:
+    """What the directory is compared with: the snapshot it was, and the one that an interrupted pull was to make."""
+    binding = bindings.load(repo.cache_dir, directory)
+    if binding is None:
+        return []
+    base, pending = directories.base_of(repo, binding, None), _known_pending(repo, binding)
+    return [*([] if base is None else [base]), *([] if pending is None else [pending.target])]
 
 
 def _known_pending(repo: Repo, binding: Binding) -> Pending | None:

@@ -22,6 +22,7 @@ PUSH: Final = "push"
 _ID_SIZE: Final = 16
 _BATCH: Final = 256
 
+
 class Pin:
     """What one running operation keeps. Not thread-safe; `release` when done (or use `with`)."""
 
@@ -76,14 +77,17 @@ class Pin:
         self.release()
 
 
-def pin_snapshot(store: CollectedStore, root: Digest, what: str) -> Pin:
-    """A pin of a whole snapshot, for reading it at length. Raises CollectedError when it is gone."""
+def pin_snapshot(store: CollectedStore, root: Digest, what: str, *, if_there: Iterable[Digest] = ()) -> Pin:
+    """A pin of a whole snapshot, for reading it at length, and of those others that are there still. Raises
+    CollectedError when it is gone."""
     pin = Pin(store, what)
-    name = object_name(Kind.PAGE, root)
+    others = set(if_there) - {root}
 
     def protect(txn: WriteTxn) -> None:
-        txn.require(root)
-        pin.change(txn, (name,), ())  # type: ignore[arg-type]  # the store's own transactions
+        roots = [root, *(other for other in others if txn.info(Kind.PAGE, other) is not None)]
+        for one in roots:
+            txn.require(one)
+        pin.change(txn, [object_name(Kind.PAGE, one) for one in roots], ())  # type: ignore[arg-type]  # the store's own
 
     try:
         store.transact(protect)
