@@ -36,7 +36,7 @@ def apply(sink: TreeSink, objects: ObjectStore, start: Tree, changes: Mapping[by
     Unlike `TreeSink.edit` it knows for each file which page of the store has it, so that bringing in many files from
     many pages stays linear.
     """
-    if not changes:
+    if not changes and start.digest != EMPTY_TREE.digest:  # nobody may have stored the page of an empty directory yet
         return start
     limit = objects.settings.inline_limit
     for change in changes.values():

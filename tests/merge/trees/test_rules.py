@@ -160,6 +160,16 @@ def test_clean(base: Model | None, ours: Model, theirs: Model, wanted: Model) ->
             {},
             id="mode of a directory that the other side removed",
         ),
+        pytest.param(  # and no side has an empty directory whose page could be taken
+            {b"d": D({b"e": D({b"a": F(b"a")})}), b"f": F(b"f")},
+            {b"d": D({b"e": D({b"a": F(b"a")}, 0o700)}), b"f": F(b"f")},
+            {b"f": F(b"f")},
+            [("d/e", "modify/delete")],
+            {b"d": D({b"e": D({}, 0o700)}), b"f": F(b"f")},
+            {b"d": D({b"e": D({}, 0o700)}), b"f": F(b"f")},
+            {b"f": F(b"f")},
+            id="mode of a directory inside one that the other side removed",
+        ),
         pytest.param(
             {b"f": F(TEXT)},
             {b"f": L(b"elsewhere")},
