@@ -384,6 +384,9 @@ def test_sides_are_taken(at: Branches) -> None:
         "bin": "binary", "f": "content", "gone": "modify/delete", "kept": "modify/delete", "sub/x": "content",
     }  # fmt: skip
     place = at.where / "m"
+    both = at.run("fs", "resolve", place, "--json")
+    assert both.value["error"]["message"] == "conflict markers are left in 2 files"
+    assert [one["path"] for one in both.value["error"]["details"]["paths"]] == ["f", "sub/x"]
     assert at.run("fs", "resolve", place, "--take", "theirs", "bin", "f", "kept").status == 7  # sub/x
     assert (place / "bin").read_bytes() == b"\0theirs"
     assert not (place / "kept").exists()
@@ -575,6 +578,9 @@ def test_a_base_that_was_collected(own: Branches) -> None:
         own.run, "fs", "merge", own.main, own.exp, status=1, code="collected", says="collected", step="--two-way"
     )  # fmt: skip
     assert "--base REV" in own.merge().err
+    for words in ((own.exp, f"{own.main}@1"), (own.main, own.exp, "--base", f"{own.main}@1")):
+        gone = own.run("fs", "merge", *words, "--json")
+        assert (gone.status, gone.value["error"]["code"]) == (1, "collected"), gone
     refused(own.run, "fs", "merge", "--all", own.main, own.exp, status=1, code="collected", says="", step="--base REV")
     assert own.head()["generation"] == 3  # with the collector's note
     assert own.value("--two-way", status=7)["conflicts"][0]["kind"] == "add/add"

@@ -19,7 +19,7 @@ names = st.sampled_from([b"f", b"g", b"h"])
 directories = st.builds(lambda below: D(dict(below)), st.dictionaries(names, items, max_size=2))
 trees: st.SearchStrategy[Model] = st.dictionaries(names, st.one_of(items, directories), max_size=3)
 
-EXAMPLES = 60
+EXAMPLES = 40
 
 
 @pytest.fixture(scope="module")

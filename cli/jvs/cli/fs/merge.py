@@ -204,10 +204,12 @@ def _people(ui: Ui, result: MergeResult) -> Iterator[str]:
         below = "/..." if decision.below else ""
         detail = f" ({decision.detail})" if decision.detail else ""
         yield f"{decision.rule:<11} {path_of(ui, decision.path)}{below}{ui.name(detail)}"
-    for settled in result.settled:
+    for settled in result.settled[:_SHOWN]:
         yield f"settled     {path_of(ui, settled.path)} ({settled.kind})"
-    for applied in result.recorded:
+    yield from _more("settled ", len(result.settled))
+    for applied in result.recorded[:_SHOWN]:
         yield f"recorded    {ui.name(applied.path)} ({applied.id[:12]})"
+    yield from _more("recorded", len(result.recorded))
     for suggestion in result.suggestions:
         who = ("base", "ours", "theirs")[suggestion.side]
         moved = f"{path_of(ui, suggestion.source)} to {path_of(ui, suggestion.target)}"
@@ -238,8 +240,13 @@ def conflict_lines(ui: Ui, conflicts: tuple[ShownConflict, ...], total: int) -> 
         yield f"{ui.paint('conflict', 'red')}    {path_of(ui, conflict.path)} ({conflict.kind}" + (
             f": {ui.name(notes)})" if notes else ")"
         )
+    yield from _more("conflict", total)
+
+
+def _more(what: str, total: int) -> Iterator[str]:
+    """That there is more than was shown."""
     if total > _SHOWN:
-        yield f"conflict    {total - _SHOWN:,} more (--json lists them)"
+        yield f"{what}    {total - _SHOWN:,} more (--json lists them)"
 
 
 def path_of(ui: Ui, path: Path) -> str:

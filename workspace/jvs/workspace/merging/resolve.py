@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
 
-SHOWN_PATHS = 20
+SHOWN_PATHS = 1_000
+"""Files that still hold markers which an error lists."""
 
 
 class ResolveResult(NamedTuple):
@@ -115,13 +116,13 @@ def _command(directory: str) -> str:
 
 
 def _still_marked(directory: str, left: list[bytes]) -> StateError:
-    shown = ", ".join(display(path) for path in left[:SHOWN_PATHS])
-    more = f" and {len(left) - SHOWN_PATHS:,} more" if len(left) > SHOWN_PATHS else ""
+    where = display(left[0]) if len(left) == 1 else f"{len(left):,} files"
     return StateError(
-        f"conflict markers are left in {shown}{more}",
+        f"conflict markers are left in {where}",
         code="merge-conflict",
         next=f"edit them, then: {_command(directory)} (or --take ours|theirs PATH, or --force)",
-        paths=[json_fields(path) | {"reason": "holds conflict markers"} for path in left],
+        paths=[json_fields(path) | {"reason": "holds conflict markers"} for path in left[:SHOWN_PATHS]],
+        count=len(left),
     )
 
 
