@@ -374,6 +374,6 @@ def test_labels_come_from_the_journal_alone(golden: Golden) -> None:
         assert session("fs", "pull", "main", "into-lost").status == 8
         lost = session("fs", "verify", "--all", "--json")
         assert lost.status == 8
-        assert {item["path"] for item in lost.value["damaged"]} == {"main@2:", "main@1:"}
+        assert [item["path"] for item in lost.value["damaged"]] == ["main:", "main:"]  # both generations
         examined = session("doctor", "--json")
         assert (examined.status, examined.value["healthy"]) == (8, False)

@@ -260,7 +260,7 @@ HINT = Finding("packs", "a leftover", "warning")
         ((HINT,), [], 0, ["warning  packs: a leftover", "Store is healthy."], None),
         ((MENDED,), ["--repair"], 0, ["error    index: a row was gone (repaired)", "Store is healthy."], None),
         ((BROKEN,), [], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "jvs doctor --repair"),
-        ((BROKEN,), ["--repair"], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "restore the store"),
+        ((BROKEN,), ["--repair"], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "jvs doctor --repair --from STORE"),
     ],
 )
 def test_doctor(
@@ -273,9 +273,9 @@ def test_doctor(
     repo: FakeRepo,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[dict[str, bool]] = []
+    asked: list[dict[str, object]] = []
 
-    def examine(path: str, **options: bool) -> DoctorResult:
+    def examine(path: str, **options: object) -> DoctorResult:
         asked.append(options)
         return DoctorResult(findings)
 
@@ -290,4 +290,5 @@ def test_doctor(
     assert program.status == status
     assert program.value["healthy"] is (status == 0)
     assert ("error" in program.value) is (status != 0)
-    assert asked[0] == {"repair": "--repair" in words, "rebuild_index": False, "strict": False}
+    wanted = {"repair": "--repair" in words, "rebuild_index": False, "strict": False}
+    assert asked[0] == {**wanted, "sources": [], "progress": None}

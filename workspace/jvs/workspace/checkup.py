@@ -15,7 +15,7 @@ from jvs.castore.gc.marks import is_lost
 from jvs.castore.local.verify import Finding, verify_store
 from jvs.castore.verify import Fault, Sample
 from jvs.errors import IntegrityError
-from jvs.labels.roots import roots
+from jvs.labels.roots import DELETED_LABEL, Root, roots
 from jvs.labels.verify import verify_labels
 from jvs.workspace.reading import pinned
 from jvs.workspace.results import Damage, VerifyResult
@@ -45,9 +45,7 @@ class _Meter:
             self._progress.update(self._bytes, self._total, self._items)
 
 
-def verify(
-    repo: Repo, revision: str | None, progress: Progress | None, sample: Sample | None = None
-) -> VerifyResult:
+def verify(repo: Repo, revision: str | None, progress: Progress | None, sample: Sample | None = None) -> VerifyResult:
     """Verify one snapshot, or (None) everything: every object, the closure of the index, every file of every page,
     the index against the packs, the tables, the label chains and the journal. sample: of the objects only these."""
     if revision is not None:
@@ -148,15 +146,18 @@ def lost_snapshots(repo: Repo) -> Iterator[Damage]:
 
     To be called when the labels themselves are sound.
     """
-    seen: set[Digest] = set()
+    gone: dict[Digest, Root] = {}
     with repo.store.read() as txn:
         for root in roots(txn, 0):
-            if root.ca_id not in seen:
-                seen.add(root.ca_id)
-                if txn.info(Kind.PAGE, root.ca_id) is None:
-                    where = None if root.label is None else root.label.encode() + b":"
-                    kept = f"{root.reason} {root.detail}".rstrip()
-                    yield Damage(where, root.ca_id, f"the snapshot is not in the store (kept as {kept})")
+            known = gone.get(root.ca_id)
+            if known is None and txn.info(Kind.PAGE, root.ca_id) is not None:
+                continue
+            if known is None or known.reason == DELETED_LABEL:  # a label that is there says more
+                gone[root.ca_id] = root
+    for root in gone.values():
+        where = None if root.label is None else root.label.encode() + b":"
+        kept = f"{root.reason} {root.detail}".rstrip()
+        yield Damage(where, root.ca_id, f"the snapshot is not in the store (kept as {kept})")
 
 
 def label_faults(repo: Repo) -> list[Damage]:

@@ -167,11 +167,11 @@ def _lying_about(repo: Repo) -> Iterator[Finding]:
         known, pins = collectors(txn), pin_locks(txn)
     pins = [lock for lock in pins if not is_held(store, lock)]
     if pins:
-        yield Finding("pins", f"{len(pins)} of operations that are gone", "warning")
+        yield Finding("pins", f"of operations that are gone: {len(pins)}", "warning")
     stopped = [one for one in known if not is_held(store, one.lock)]
     if stopped:
         half = sum(one.state != MARKING for one in stopped)
-        yield Finding("collectors", f"{len(stopped)} that are gone, {half} of them half-way: gc goes on", "info")
+        yield Finding("collectors", f"that are gone: {len(stopped)}, half-way {half}; the next gc finishes it", "info")
     for one in leftovers(store):
         severity = "warning" if one.kind in ("locks", "stray") else "info"
         yield Finding(one.kind, one.reason, severity, path=one.path)
@@ -223,15 +223,14 @@ def _told(healed: Healed) -> list[Finding]:
         where = ", ".join(f"{name} ({times:,})" for name, times in healed.sources.most_common())
         told.append(Finding("repair", f"put back from: {where}", "info"))
     if healed.laid_out:
-        told.append(Finding("repair", f"{len(healed.laid_out):,} pages of small files were laid out anew", "info"))
+        told.append(Finding("repair", f"pages laid out anew: {len(healed.laid_out):,}", "info"))
     if healed.kept:
-        aside = f"{len(healed.kept):,} damaged records were set aside"
+        aside = f"damaged records set aside: {len(healed.kept):,}"
         told.append(Finding("repair", aside, "info", path="quarantine"))
     return told
 
 
 def _rebuild(path: str) -> Finding:
     report = rebuild.rebuild_index(path, replay, object_children)
-    gone = len(report.lost_roots) + report.lost
-    what = f"{report.objects:,} objects" + (f", not whole: {gone:,} that are needed are nowhere" if gone else "")
+    what = f"{report.objects:,} objects" + (f", not whole: {report.lost:,} more are nowhere" if report.lost else "")
     return Finding("index", f"rebuilt from packs and journal: {what}; the old one is in {report.set_aside}", "info")

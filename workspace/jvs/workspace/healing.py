@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import zstandard
 from blake3 import blake3
 
-from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn, object_name, ref_of
+from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn, object_name
 from jvs.castore.chunking import Chunker
 from jvs.castore.codec import MAX_SIZE, decode, encode
 from jvs.castore.digest import Digest, file_digest, recipe_digest
-from jvs.castore.gc.marks import is_lost, lost
+from jvs.castore.gc.marks import is_lost
 from jvs.castore.layout import Place, decode_layout, encode_layout
 from jvs.castore.local.pack import HEADER
 from jvs.castore.local.quarantine import record_at, set_aside
@@ -98,8 +98,8 @@ class Healer:
         self._done = Healed(set(), set(), set(), [], Counter())
 
     def heal(self, refs: Iterable[Ref]) -> Healed:
-        """Put back what can be of these objects, and of those recorded as lost; give up the others. Objects that are
-        sound are left alone."""
+        """Put back what can be of these objects, which something needs, and give up the others. Objects that are sound
+        are left alone."""
         self._objects.forget()
         self._find_bad(refs)
         if self._bad:
@@ -122,8 +122,7 @@ class Healer:
 
     def _find_bad(self, refs: Iterable[Ref]) -> None:
         with self._store.read() as txn:
-            wanted = dict.fromkeys([*refs, *(ref_of(name) for name, _ in lost(txn))])
-            rows = {ref: txn.object_row(object_name(*ref)) for ref in wanted}
+            rows = {ref: txn.object_row(object_name(*ref)) for ref in refs}
         for ref, row in rows.items():
             if row is None or not self._is_sound(ref):
                 self._bad[ref] = row

@@ -20,7 +20,7 @@ def leftovers(store: LocalStore) -> Iterator[Finding]:
     yield from _stray_packs(store)
     dead = dead_locks(store)
     if dead:
-        yield Finding("locks", None, "locks", f"{len(dead)} of processes that are gone")
+        yield Finding("locks", None, "locks", f"of processes that are gone: {len(dead)}")
     for name in sorted(os.listdir(store.path)):
         if name.startswith("index.old-"):
             yield Finding("leftover", None, name, "an index that a rebuild put aside; nothing reads it")
@@ -29,14 +29,14 @@ def leftovers(store: LocalStore) -> Iterator[Finding]:
     kept = quarantine.listed(store)
     if kept:
         size = sum(size for _, size in kept)
-        yield Finding("quarantine", None, quarantine.FOLDER, f"{len(kept)} files, {size:,} bytes: set aside by repairs")
+        yield Finding("quarantine", None, quarantine.FOLDER, f"set aside by repairs: {len(kept):,} ({size:,} bytes)")
     temporary = sum(name.endswith(".tmp") for name in _names(os.path.join(store.cache_path, "directories")))
     if temporary:
-        yield Finding("leftover", None, "cache/directories", f"{temporary} temporary files; cache may be deleted")
+        yield Finding("leftover", None, "cache/directories", f"temporary files: {temporary}; cache may be deleted")
     plans = _names(os.path.join(store.path, "gc"))
     alone = {name.partition(".")[0] for name in plans} - {n.removesuffix(".json") for n in plans if n.endswith(".json")}
     if alone:
-        yield Finding("leftover", None, "gc", f"{len(alone)} plans of collections that were not finished")
+        yield Finding("leftover", None, "gc", f"unfinished plans of collections: {len(alone)}")
 
 
 def dead_locks(store: LocalStore) -> list[str]:

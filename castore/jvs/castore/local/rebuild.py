@@ -43,7 +43,7 @@ class RebuildReport(NamedTuple):
     objects        objects in the new index
     left_out       sound records that no root reaches, or that others took the place of
     lost_roots     root pages of the journal that are not there
-    lost           objects that something in the new index names, and that are not there
+    lost           objects that something in the new index or a label names, and that are not there
     irregular      packs (file names) with bytes that are no sound record
     set_aside      where the old index is now
     """
@@ -94,7 +94,7 @@ def _fill(path: str, fresh: str, replay: Replay, children: Children) -> RebuildR
             with _transaction(opened) as txn:
                 for item, height in closure.order[start : start + _BATCH]:
                     txn.insert(item, height)
-        missing = sorted(closure.missing())
+        missing = sorted(closure.missing() | {object_name(Kind.PAGE, root) for root in lost})
         for start in range(0, len(missing), _BATCH):
             with _transaction(opened) as txn:
                 for name in missing[start : start + _BATCH]:

@@ -10,7 +10,7 @@ import lmdb
 from jvs.castore import records
 from jvs.castore.backend import Kind, ObjectInfo, Stored, Table, object_name
 from jvs.castore.digest import Digest
-from jvs.castore.gc.marks import Marks
+from jvs.castore.gc.marks import Marks, is_lost
 from jvs.castore.local.env import Environment
 from jvs.castore.local.failures import lmdb_error
 from jvs.castore.local.journal import JournalHead, frame
@@ -32,7 +32,7 @@ from jvs.castore.local.tables import (
     unseal,
 )
 from jvs.castore.publish import Pending
-from jvs.errors import CollectedError, IndexDamagedError, StoreError
+from jvs.errors import CollectedError, IndexDamagedError, MissingObjectError, StoreError
 
 _HEAD_KEY: Final = prefix_of(JOURNAL) + b"head"
 _TRIM_EVERY: Final = 32
@@ -267,6 +267,8 @@ class LocalWriteTxn(LocalReadTxn):
         """See `backend.WriteTxn`."""
         name = object_name(Kind.PAGE, root)
         height = self.height_of(name)
+        if height is None and is_lost(self, name):
+            raise MissingObjectError(f"snapshot {root.hex()} is lost", kind="page", digest=root.hex())
         if height is None:
             raise CollectedError(f"snapshot {root.hex()} is no longer in the store")
         self.marks.require(name, height)
