@@ -162,6 +162,7 @@ class Resolver:
         trouble = Trouble("rename/rename", "1to2", _sides(sides))
         first.versions[OURS] = merged._replace(stands_for=mine.shown)
         first.problems.extend(outcome.problems)
+        second.problems.extend(outcome.problems)  # the same markers, and as much to look at, in both places
         if not whole:
             second.versions[THEIRS] = merged._replace(stands_for=yours.shown)
         first.troubles.append(trouble)

@@ -120,7 +120,7 @@ def _loses_nothing(*trees: dict[tuple[bytes, ...], Item]) -> None:
                     assert isinstance(merged.get(path), D)
             elif yours in (before, item) and (before is None or isinstance(before, D) or path in others):
                 # when it is another, the other side's change of a file that was moved here has come with it
-                assert merged.get(path) == item or (isinstance(item, F) and isinstance(merged.get(path), F))
+                assert merged.get(path) == item or type(merged.get(path)) is type(item)
     modes = {item.mode for tree in (ours, theirs) for item in tree.values() if not isinstance(item, L)}
     assert {item.mode for item in merged.values() if not isinstance(item, L)} <= modes
 

@@ -254,6 +254,19 @@ def test_conflicts(
         assert {(b"/".join(one.path).decode(), one.kind) for one in result.settled} >= set(kinds)
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_two_renames_leave_is_a_conflict_in_both_places(binary: bool) -> None:
+    old, top, other = (b"\0" * binary + text for text in (TEXT, TOP, OTHER))
+    tree, result = merged({b"f": F(old)}, {b"g": F(top)}, {b"h": F(other)})
+    kind = "binary" if binary else "content"
+    assert said(result) == [("f", "rename/rename"), ("g", kind), ("h", kind)]
+    if binary:
+        assert tree == {b"g": F(top), b"h": F(other)}
+    else:
+        assert tree[b"g"] == tree[b"h"]
+        assert all(one.merged is not None and one.merged.markers for one in result.conflicts[1:])
+
+
 def test_a_conflict_of_contents_says_where_and_what() -> None:
     tree, result = merged({b"d": D({b"f": F(TEXT)})}, {b"d": D({b"f": F(TOP)})}, {b"d": D({b"f": F(OTHER)})})
     (conflict,) = result.conflicts

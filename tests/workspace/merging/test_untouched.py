@@ -1,12 +1,15 @@
-"""`fs resolve` says which conflicts without markers it pushed as they were laid out."""
+"""`fs resolve` says which conflicts without markers it pushed as they were laid out, and misses no markers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from jvs.errors import StateError
 from jvs.workspace.merging.resolve import ResolveOptions
 from tests.merge.trees.support import F, Model
-from tests.workspace.merging.support import LINES, Ground, edited
+from tests.workspace.merging.support import LINES, Ground, edited, file
 
 
 def laid_out(ground: Ground, where: Path) -> Path:
@@ -43,3 +46,15 @@ def test_nothing_is_said_of_what_was_settled(ground: Ground, tmp_path: Path) -> 
     done = ground.repo.resolve_merge(str(place), ResolveOptions())
     assert done.error is None
     assert done.untouched == ()
+
+
+def test_markers_are_looked_for_in_both_places_of_two_renames(ground: Ground, tmp_path: Path) -> None:
+    ground.fork(file(LINES), {b"g": F(edited(LINES, _3="ours"))}, {b"h": F(edited(LINES, _3="theirs"))})
+    place = tmp_path / "m"
+    assert ground.merged(into="ours", out=str(place)).error is not None
+    for left in (["g", "h"], ["h"]):
+        with pytest.raises(StateError) as refused:
+            ground.repo.resolve_merge(str(place), ResolveOptions())
+        assert [one["path"] for one in refused.value.details["paths"]] == left
+        (place / left[0]).unlink()
+    assert ground.repo.resolve_merge(str(place), ResolveOptions()).error is None
