@@ -18,10 +18,19 @@ from jvs.castore.local.pack import HEADER, pack_of
 from jvs.castore.local.scan import scan_pack
 from jvs.castore.manifest import DIRECTORY
 from jvs.castore.settings import StoreSettings
-from jvs.errors import CollectedError, PurgedContentError, StateError, UnknownError, UsageError
+from jvs.errors import (
+    CollectedError,
+    PurgedContentError,
+    StateError,
+    UnknownError,
+    UnsavedChangesError,
+    UsageError,
+)
 from jvs.labels import purges
 from jvs.labels.verify import verify_labels
 from jvs.workspace import purge as purging
+from jvs.workspace.merging.merge import MergeOptions
+from jvs.workspace.purge_plan import Survey
 from jvs.workspace.purge_results import PurgeResult
 from jvs.workspace.repo import Repo
 from tests.labels.test_replay import rebuild, tables
@@ -282,6 +291,68 @@ def test_undo_and_reset_go_to_what_took_the_place(ground: Ground) -> None:
     ground.repo.reset("main", snapshots[2].hex())
     assert ground.repo.labels.require("main").ca_id == ground.repo.resolve("main@3").ca_id
     assert ground.repo.diff("main@3").added or ground.repo.diff("main@3").modified
+    ground.check()
+
+
+def test_merges_start_from_what_took_the_place_of_the_base(ground: Ground) -> None:
+    ground.write({"secret": MARK, "a": b"1\n", "b": b"1\n"})
+    ground.push()
+    ground.repo.set_label("work", "main")
+    ground.write({"a": b"2\n"})
+    ground.push()
+    ground.repo.pull("work", str(ground.source), discard=True)
+    ground.write({"b": b"2\n"})
+    ground.repo.push(str(ground.source), label="work")
+    purge(ground, "secret")
+    merged = ground.repo.merge("main", "work", MergeOptions(into="main"))
+    assert merged.ca_id is not None
+    assert contents(ground.repo, merged.ca_id) == {b"a": b"2\n", b"b": b"2\n"}
+    assert ground.repo.gc_run().done
+    ground.check()
+
+
+def test_a_pull_takes_what_was_purged_for_unsaved(ground: Ground) -> None:
+    """It is nowhere else any more, and only its owner knows what it is worth."""
+    ground.write({"secret": MARK, "a": b"1"})
+    ground.repo.push(str(ground.source), label="main")
+    other = ground.where / "other"
+    ground.repo.pull("main", str(other))
+    (other / "a").write_bytes(b"2")
+    (other / "secret").unlink()
+    ground.repo.push(str(other), label="main")
+    purge(ground, "secret")
+    with pytest.raises(UnsavedChangesError) as refused:
+        ground.repo.pull("main", str(ground.source))
+    assert refused.value.details["count"] == 1
+    assert (ground.source / "secret").read_bytes() == MARK
+    with pytest.raises(PurgedContentError):
+        ground.repo.pull("main", str(ground.source), autosave=True)
+    ground.repo.pull("main", str(ground.source), discard=True)
+    assert not (ground.source / "secret").exists()
+    assert ground.repo.pull("main", str(other)).written == 0
+    assert traces(ground.store, MARK) == []
+
+
+def test_two_at_once(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one meets snapshots that the first has just replaced."""
+    history(ground)
+    before = contents(ground.repo, ground.repo.resolve("main@3").ca_id)
+    replace = purging._Purge._replace
+    asked: list[bool] = []
+
+    def beaten(self: purging._Purge, found: Survey) -> None:
+        if not asked:
+            asked.append(True)
+            with Repo.open(str(ground.store), actor="other") as other:
+                assert other.purge([b"keys/big"], reason="also").done
+        replace(self, found)
+
+    monkeypatch.setattr(purging._Purge, "_replace", beaten)
+    assert purge(ground, "keys/one").done
+    assert traces(ground.store, MARK) == []
+    left = {path: data for path, data in before.items() if path not in (b"keys/one", b"keys/big")}
+    assert contents(ground.repo, ground.repo.resolve("main@3").ca_id) == left
+    assert [entry.op for entry in ground.repo.log("main", 3)] == ["purge", "purge", "force"]
     ground.check()
 
 

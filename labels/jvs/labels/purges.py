@@ -173,9 +173,10 @@ def replaced(txn: ReadTxn, purge: bytes) -> Iterator[tuple[Digest, Digest | None
 
 
 def labels_of(txn: ReadTxn, ca_id: Digest) -> Iterator[bytes]:
-    """The uids of the labels that ever had a snapshot, live or not."""
-    for key, _ in txn.scan(SNAPSHOTS, ca_id, ca_id + b"\xff" * (UID_SIZE + 1)):
-        yield key[DIGEST_SIZE:]
+    """The uids of the labels that ever had a snapshot, or one for which it stands; live or not, some twice."""
+    for one in originals(txn, ca_id):
+        for key, _ in txn.scan(SNAPSHOTS, one, one + b"\xff" * (UID_SIZE + 1)):
+            yield key[DIGEST_SIZE:]
 
 
 def noted_in(txn: ReadTxn, uid: bytes, purge: bytes, since_ms: int) -> bool:
@@ -196,7 +197,8 @@ def began(txn: ReadTxn, purge: bytes) -> int:
 
 
 def standing_at(txn: ReadTxn, uid: bytes, ca_id: Digest) -> str | None:
-    """The name of a label, if it lives and its head is that snapshot."""
+    """The name of a label, if it lives and that snapshot stands for its head."""
     owner = owner_of(txn, uid)
     head = None if owner is None or not owner.live else head_of(txn, owner.name)
-    return owner.name if owner is not None and head is not None and head.ca_id == ca_id else None
+    stands = head is not None and current(txn, head.ca_id) == ca_id
+    return owner.name if owner is not None and stands else None

@@ -282,7 +282,7 @@ class _Purge:
         with self._store.read() as txn:
             began = purges.began(txn, purge)
             for old, new in purges.replaced(txn, purge):
-                for uid in purges.labels_of(txn, old):
+                for uid in set(purges.labels_of(txn, old)):
                     counts[uid] = counts.get(uid, 0) + 1
                     pairs = concerned.setdefault(uid, [])
                     if len(pairs) < IN_META:
