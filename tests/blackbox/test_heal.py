@@ -20,7 +20,7 @@ from tests.blackbox.session import Session
 from tests.blackbox.test_durability import calls, needs_strace, traced
 from tests.conftest import TORTURE
 
-KILLED_AT = 4
+KILLED_AT = 3
 """System calls at which a repair is killed; all in the long form."""
 
 

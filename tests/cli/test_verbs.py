@@ -259,8 +259,8 @@ HINT = Finding("packs", "a leftover", "warning")
         ((), [], 0, ["Store is healthy."], None),
         ((HINT,), [], 0, ["warning  packs: a leftover", "Store is healthy."], None),
         ((MENDED,), ["--repair"], 0, ["error    index: a row was gone (repaired)", "Store is healthy."], None),
-        ((BROKEN,), [], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "jvs doctor --repair"),
-        ((BROKEN,), ["--repair"], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "jvs doctor --repair --from STORE"),
+        ((BROKEN,), [], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "--repair"),
+        ((BROKEN,), ["--repair"], 8, ["error    index: a row is\\ngone [index/data.mdb]"], "--repair --from STORE"),
     ],
 )
 def test_doctor(
@@ -285,7 +285,7 @@ def test_doctor(
     done = jvs("doctor", *words)
     assert done.status == status
     assert done.out.splitlines() == lines
-    assert (f"next: {step}" in done.err) if step else done.err == ""
+    assert (step in done.err.partition("next: jvs doctor ")[2]) if step else done.err == ""
     program = jvs("doctor", *words, "--json")
     assert program.status == status
     assert program.value["healthy"] is (status == 0)

@@ -494,9 +494,7 @@ def test_looking_changes_nothing(ground: Ground) -> None:
         with ground.open() as repo, repo.store.read() as txn:
             last = txn.id
         files = {str(path): path.read_bytes() for path in Path(ground.path).rglob("*") if path.is_file()}
-        return {"last": b"%d" % last} | {
-            path: data for path, data in files.items() if "index/" not in path
-        }
+        return {"last": b"%d" % last} | {path: data for path, data in files.items() if "index/" not in path}
 
     before = state()
     assert not doctor(ground.path, strict=True).healthy

@@ -31,6 +31,7 @@ from jvs.castore.local.quarantine import record_at, set_aside
 from jvs.castore.local.tables import ObjectRow
 from jvs.castore.manifest import File, decode_page, small_files
 from jvs.castore.objects import check_object, object_children, page_children
+from jvs.castore.purged import is_purged
 from jvs.castore.recipe import CHUNKS, Piece, build_recipe, decode_recipe
 from jvs.castore.treewriter import pack_parts
 from jvs.castore.verify import check_stored
@@ -326,11 +327,13 @@ class Healer:
         return plain if self._is_it(ref, plain) else None
 
     def _is_it(self, ref: Ref, plain: bytes) -> bool:
-        """Whether these bytes are the object, to be put where the store has what is below it."""
+        """Whether these bytes are the object, to be put where the store has what is below it; not what was purged."""
         if len(plain) > MAX_SIZE[ref.kind]:
             return False
         try:
             check_object(ref.kind, ref.key, plain)
+            if self._is_purged(ref, plain):
+                return False
             if ref.kind == Kind.LAYOUT:
                 return self._layout_holds(ref.key, plain) and not self._absent(object_children(*ref, plain))
             if ref.kind == Kind.RECIPE:
@@ -338,6 +341,11 @@ class Healer:
         except IntegrityError:
             return False
         return True
+
+    def _is_purged(self, ref: Ref, plain: bytes) -> bool:
+        files = small_files(decode_page(plain).entries) if ref.kind == Kind.PAGE else ()
+        with self._store.read() as txn:
+            return any(is_purged(txn, digest) for digest in (ref.key, *(file.digest for file in files)))
 
     # -- the files
 
@@ -409,7 +417,10 @@ class Healer:
         return ref not in self._bad and not self._absent([ref])
 
     def _content(self, file: File, place: Place | None) -> bytes | None:
-        """The bytes of a small file, from wherever they are."""
+        """The bytes of a small file, from wherever they are; not of one that was purged."""
+        with self._store.read() as txn:
+            if is_purged(txn, file.digest):
+                return None
         if place is not None and place.kind == Kind.PART:
             data = self._rest(place.key)[place.offset : place.offset + file.size]
             if _gives(data, file):
@@ -430,7 +441,10 @@ class Healer:
         return self._rests[part]
 
     def _cut_anew(self, digest: Digest, size: int) -> bool:
-        """Put a large file that is found elsewhere; whether it is there now."""
+        """Put a large file that is found elsewhere; whether it is there now. Not one that was purged."""
+        with self._store.read() as txn:
+            if is_purged(txn, digest):
+                return False
         for source in self._sources:
             settings, at = self._objects.settings, 0
 

@@ -167,6 +167,7 @@ def _read_file(path: bytes, size: int, start: int, length: int) -> bytes | None:
     finally:
         os.close(fd)
 
+
 class PackSource:
     """Sound records in the packs of a store, whether or not the index leads to them: what was rewritten, what lost its
     row, what another row points to."""
