@@ -191,7 +191,7 @@ class Resolver:
         versions = spot.versions
         _, ours, theirs = versions
         if ours is not None and theirs is not None and ours.entry[1] != theirs.entry[1]:
-            self._settle_type(spot)
+            self._settle_type(spot, shared)
             return
         if ours is not None and theirs is not None:
             outcome = self._merge(spot.path, versions, 2 * self._virtual)
@@ -208,15 +208,8 @@ class Resolver:
             self._put(spot.path, None)
         where = path or spot.path
         placed = () if path is None else (path,)
-        if self._virtual or not self._prefer:
-            for trouble in spot.troubles:
-                base = trouble.sides[BASE]
-                at = base.path if base is not None and trouble.detail == "1to2" else where
-                conflict = Conflict(at, trouble.kind, *trouble.sides, None, (), trouble.detail)
-                shared.setdefault(trouble, ([], conflict))[0].extend(placed)
         problems = (*spot.problems, *outcome.problems)
-        for kind, merged, detail in problems:
-            self.conflicts.append(Conflict(where, kind, *_sides(versions), self._bounded(merged), placed, detail))
+        self._list(spot, problems, where, placed, shared)
         if problems or spot.troubles:
             rule: Rule = "prefer" if self._prefer and not problems else "conflict"
         elif spot.notes and outcome.rule in ("one-sided", "identical"):
@@ -224,6 +217,24 @@ class Resolver:
         else:
             rule = outcome.rule
         self._decide(where, rule, "; ".join([*spot.notes, *([outcome.detail] if outcome.detail else [])]))
+
+    def _list(
+        self,
+        spot: Spot,
+        problems: Sequence[Problem],
+        where: Path,
+        placed: tuple[Path, ...],
+        shared: dict[Trouble, tuple[list[Path], Conflict]],
+    ) -> None:
+        """Note the conflicts of a spot whose file goes to `where`."""
+        if self._virtual or not self._prefer:
+            for trouble in spot.troubles:
+                base = trouble.sides[BASE]
+                at = base.path if base is not None and trouble.detail == "1to2" else where
+                conflict = Conflict(at, trouble.kind, *trouble.sides, None, (), trouble.detail)
+                shared.setdefault(trouble, ([], conflict))[0].extend(placed)
+        for kind, merged, detail in problems:
+            self.conflicts.append(Conflict(where, kind, *_sides(spot.versions), self._bounded(merged), placed, detail))
 
     def _one_version(self, spot: Spot) -> Outcome:
         """Only one side has a file here: added, or modified by one side and deleted by the other."""
@@ -250,7 +261,7 @@ class Resolver:
         kept = spot.versions[self._prefer]
         return outcome._replace(version=outcome.version if kept is not None else None, rule="prefer")
 
-    def _settle_type(self, spot: Spot) -> None:
+    def _settle_type(self, spot: Spot, shared: dict[Trouble, tuple[list[Path], Conflict]]) -> None:
         """A file on one side, a symlink on the other: the file steps aside."""
         base, ours, theirs = spot.versions
         assert ours is not None
@@ -276,6 +287,7 @@ class Resolver:
         self.conflicts.append(
             Conflict(spot.path, "type", *_sides(spot.versions), None, tuple(sorted((aside, path))), "")
         )
+        self._list(spot, spot.problems, aside, (aside,), shared)
         self._decide(spot.path, "conflict", "type")
 
     def _step_aside(self, spot: Spot, outcome: Outcome) -> Path | None:

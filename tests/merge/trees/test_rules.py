@@ -267,6 +267,19 @@ def test_what_two_renames_leave_is_a_conflict_in_both_places(binary: bool) -> No
         assert all(one.merged is not None and one.merged.markers for one in result.conflicts[1:])
 
 
+def test_a_moved_file_that_meets_a_symlink_keeps_its_other_conflicts() -> None:
+    moved = {b"g": F(TOP)}
+    tree, result = merged({b"f": F(TEXT)}, moved, {b"f": F(OTHER), b"g": L(b"elsewhere")})
+    assert said(result) == [("g", "type"), ("g~ours", "content")]
+    assert b"<<<<<<<" in tree[b"g~ours"][0]
+    assert result.conflicts[1].merged is not None
+    assert result.conflicts[1].merged.markers
+    assert said(merged({b"f": F(TEXT)}, moved, {b"g": L(b"elsewhere")})[1]) == [
+        ("g", "type"),
+        ("g~ours", "rename/delete"),
+    ]
+
+
 def test_a_conflict_of_contents_says_where_and_what() -> None:
     tree, result = merged({b"d": D({b"f": F(TEXT)})}, {b"d": D({b"f": F(TOP)})}, {b"d": D({b"f": F(OTHER)})})
     (conflict,) = result.conflicts
