@@ -7,7 +7,7 @@ a snapshot, read-only). Both see pages children first.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jvs.castore import pages
 from jvs.castore.chunking import Reader
@@ -15,6 +15,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.manifest import INDEX, Entry, Page, Tree, small_files
 from jvs.castore.objects import ObjectStore
 from jvs.castore.pages import NewPage, PageCutter
+from jvs.castore.recipe import Piece
 
 
 class TreeSink(abc.ABC):
@@ -31,6 +32,21 @@ class TreeSink(abc.ABC):
     @abc.abstractmethod
     def stream(self, read: Reader) -> tuple[Digest, int]:
         """Take a large file from a stream; (its digest, its size). An empty stream stores nothing."""
+
+    def splice(self, cuts: Iterable[tuple[bytes, Piece | None]]) -> tuple[Digest, int]:
+        """Take a large file from its chunks, in order, each with its name where the store is known to have it; (the
+        file's digest, its size). For a file that was made from another one by an edit."""
+        chunks = (memoryview(chunk) for chunk, _ in cuts)
+        left = memoryview(b"")
+
+        def read(buffer: memoryview) -> int:
+            nonlocal left
+            left = left or next(chunks, left)
+            size = min(len(buffer), len(left))
+            buffer[:size], left = left[:size], left[size:]
+            return size
+
+        return self.stream(read)
 
     def directory(self) -> DirectoryWriter:
         """A builder of one directory from its entries in name order."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from blake3 import blake3
@@ -89,12 +89,17 @@ class _ChunkJob(NamedTuple):
     pieces: list[Piece]
 
 
+class _KnownJob(NamedTuple):
+    piece: Piece
+    pieces: list[Piece]
+
+
 class _RecipeJob(NamedTuple):
     digest: Digest
     pieces: list[Piece]
 
 
-_Job = _PageJob | _ChunkJob | _RecipeJob
+_Job = _PageJob | _ChunkJob | _KnownJob | _RecipeJob
 
 
 class _Jobs:
@@ -201,13 +206,20 @@ class TreeWriter(TreeSink):
         if self._chunker is None:
             settings = self.objects.settings
             self._chunker = Chunker(settings.chunk_min, settings.chunk_avg, settings.chunk_max)
+        return self.splice((chunk, None) for chunk in self._chunker.cut(read))
+
+    def splice(self, cuts: Iterable[tuple[bytes, Piece | None]]) -> tuple[Digest, int]:
+        """Store a large file of which some chunks are in the store; see `TreeSink.splice`."""
         hasher = blake3()
         size = 0
         pieces: list[Piece] = []
-        for chunk in self._chunker.cut(read):
+        for chunk, known in cuts:
             hasher.update(chunk)
             size += len(chunk)
-            self._put(_ChunkJob(self._chunk_pool().submit(self._encode_chunk, chunk), pieces), len(chunk))
+            if known is None:
+                self._put(_ChunkJob(self._chunk_pool().submit(self._encode_chunk, chunk), pieces), len(chunk))
+            else:
+                self._put(_KnownJob(known, pieces), 0)
         digest = hasher.digest()
         if size and digest not in self._streamed:
             self._put(_RecipeJob(digest, pieces), 0)
@@ -297,6 +309,8 @@ class TreeWriter(TreeSink):
             job.pieces.append(piece)
             if stored is not None:
                 self._store(Kind.CHUNK, piece.digest, stored)
+        elif isinstance(job, _KnownJob):
+            job.pieces.append(job.piece)
         else:
             self._recipe(job)
         if self._unpublished >= PUBLISH_EVERY:
