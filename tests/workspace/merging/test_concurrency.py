@@ -23,12 +23,12 @@ PUSHES = 40 if TORTURE else 4
 RETRIES = 1_000
 
 
-def work(store: str, number: int) -> None:
+def work(store: str, number: int, pushes: int) -> None:
     """One of the processes: each push adds a file, and writes its own line of a file that all share."""
     with Repo.open(store, actor=f"agent {number}") as repo:
         ground = Ground.__new__(Ground)
         ground.repo, ground.objects = repo, repo.objects
-        for push in range(PUSHES):
+        for push in range(pushes):
             head = repo.labels.require("main")
             model = ground.read(head.ca_id)
             model[b"new %d %d" % (number, push)] = F(b"%d %d" % (number, push))
@@ -47,7 +47,9 @@ def test_many_processes(ground: Ground) -> None:
     root = Path(__file__).parents[3]
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path), "PATH": "/usr/bin:/bin"}
     agents = [
-        subprocess.Popen([*command, str(number)], cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(number), str(PUSHES)], cwd=root, env=environment, stderr=subprocess.PIPE, text=True
+        )
         for number in range(PROCESSES)
     ]
     for agent in agents:
@@ -148,4 +150,4 @@ def test_a_base_can_be_given(ground: Ground) -> None:
 
 
 if __name__ == "__main__":
-    work(sys.argv[1], int(sys.argv[2]))
+    work(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
