@@ -23,7 +23,7 @@ from jvs.castore.gc.rescue import children_of
 from jvs.castore.local import reserve
 from jvs.castore.local.pack import record_length
 from jvs.castore.local.reclaim import Reclaimed, reclaim
-from jvs.errors import MissingObjectError, StateError
+from jvs.errors import MissingObjectError, NoSpaceError, StateError
 from jvs.labels.roots import gc_time
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
@@ -65,7 +65,7 @@ def run(repo: Repo, plan_id: str | None, options: RunOptions, progress: Progress
     """`fs gc run`: carry out the plan of that id (None: all that can go now).
 
     Raises StateError (gc-plan-stale, clock-jump, gc-busy), UnknownError (unknown-plan), IntegrityError when something
-    reachable cannot be read: then nothing was removed.
+    reachable cannot be read: then nothing was removed; NoSpaceError when there is too little even with the reserve.
     """
     if options.dry_run:
         return _rehearse(repo, plan_id, options, progress)
@@ -176,10 +176,13 @@ class _Run:
             except _OutOfTimeError:
                 return False
             self._removed = self._removed.plus(swept._replace(done=True))
-            if whole or not swept.objects or self._limits().reached(0):
+            if whole or self._limits().reached(0):
                 return swept.done
             # The disk was too full to list everything: what went makes room for the rest.
+            freed = self._reclaimed.freed
             self._reclaim()
+            if not swept.objects and self._reclaimed.freed == freed:
+                raise NoSpaceError("the disk is too full even to list what may go")
 
     def _settle(self, collection: Collection, budget: Budget) -> Iterator[tuple[bytes, int]]:
         """Mark, truncate what has left its window, and give the names that may go, parents first.
