@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from jvs.castore import pages
 from jvs.castore.backend import Kind, Ref, object_name
-from jvs.castore.digest import Digest, file_digest, recipe_digest
+from jvs.castore.digest import Digest, recipe_digest
 from jvs.castore.gc.nameset import Budget, NameSet
 from jvs.castore.layout import Layout, Place
 from jvs.castore.manifest import DIRECTORY, File, Page, small_files
@@ -34,7 +34,7 @@ R = TypeVar("R")
 WORKERS: Final = 2
 AHEAD: Final = 8
 """Chunks, or batches of smaller objects, that are read before they are asked for."""
-BATCH: Final = 8
+BATCH: Final = 4
 """Parts, or chunks of small files, handed to a worker at once."""
 LIMIT: Final = 400_000
 """Records held in memory at once; the rest is spilled."""
@@ -53,12 +53,11 @@ class _Part(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What came of reading an object. wrong: records of _SLICE that a sound part does not bear out."""
+    """What came of reading an object."""
 
     ref: Ref
     size: int
     error: IntegrityError | None
-    wrong: tuple[bytes, ...] = ()
 
 
 def verify_all(
@@ -253,7 +252,7 @@ class _Everything:
             return _Read(ref, 0, error)
 
     def _take(self, reads: list[_Read]) -> int:
-        for ref, size, error, _ in reads:
+        for ref, size, error in reads:
             self._tally.add(size)
             if error is not None:
                 self._tally.fault(ref, None, error)
@@ -285,11 +284,14 @@ class _Everything:
     def _parts(self, pool: ThreadPoolExecutor) -> None:
         """Read every part, and the files in it."""
         wrong: set[bytes] = set()
-        for _, read in _ahead(pool, self._read_parts, _batches(self._with_slices(), BATCH)):
+        for parts, read in _ahead(pool, self._read_parts, _batches(self._with_slices(), BATCH)):
             reads = read.result()
-            self._take(reads)
-            for one in reads:
-                wrong.update(one.wrong)
+            for part, (plain, error) in zip(parts, reads, strict=True):
+                self._tally.add(len(plain))
+                if error is not None:
+                    self._tally.fault(Ref(Kind.PART, part.key), None, error)
+                else:
+                    wrong.update(_false_slices(part.slices, plain))
         if wrong:
             self._blame(wrong)
 
@@ -304,21 +306,14 @@ class _Everything:
                 ahead = next(slices, None)
             yield part
 
-    def _read_parts(self, parts: list[_Part]) -> list[_Read]:
-        reads = []
-        for key, slices in parts:
-            ref, wrong = Ref(Kind.PART, key), []
+    def _read_parts(self, parts: list[_Part]) -> list[tuple[bytes, IntegrityError | None]]:
+        # Not the files in them too: what takes long here needs no interpreter, and small files would keep taking it.
+        reads: list[tuple[bytes, IntegrityError | None]] = []
+        for key, _ in parts:
             try:
-                plain = check_stored(self._objects, ref)
+                reads.append((check_stored(self._objects, Ref(Kind.PART, key)), None))
             except IntegrityError as error:
-                reads.append(_Read(ref, 0, error))
-                continue
-            for record in slices:
-                _, offset, size, digest = _SLICE.unpack(record)
-                data = plain[offset : offset + size]
-                if len(data) != size or file_digest(data) != digest:
-                    wrong.append(record)
-            reads.append(_Read(ref, len(plain), None, tuple(wrong)))
+                reads.append((b"", error))
         return reads
 
     def _blame(self, wrong: set[bytes]) -> None:
@@ -340,6 +335,15 @@ def _file_size(key: Digest, plain: bytes) -> int | None:
     """The size of the file that a sound recipe gives; None for one that is only a part of another's."""
     recipe = decode_recipe(plain)
     return None if recipe.tag == CHUNKS and recipe_digest(plain) == key else recipe.size
+
+
+def _false_slices(slices: Iterable[bytes], plain: bytes) -> Iterator[bytes]:
+    """The records of _SLICE that a sound part does not bear out."""
+    for record in slices:
+        _, offset, size, digest = _SLICE.unpack(record)
+        data = plain[offset : offset + size]
+        if len(data) != size or blake3(data).digest() != digest:
+            yield record
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, Future[R]]]:

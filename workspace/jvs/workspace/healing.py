@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import zstandard
 from blake3 import blake3
 
 from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn, object_name
@@ -27,7 +26,7 @@ from jvs.castore.digest import Digest, file_digest, recipe_digest
 from jvs.castore.gc.marks import is_lost
 from jvs.castore.layout import Place, decode_layout, encode_layout
 from jvs.castore.local.pack import HEADER
-from jvs.castore.local.quarantine import record_at, set_aside
+from jvs.castore.local.quarantine import record_at, salvage, set_aside
 from jvs.castore.local.tables import ObjectRow
 from jvs.castore.manifest import File, decode_page, small_files
 from jvs.castore.objects import check_object, object_children, page_children
@@ -48,7 +47,6 @@ JOURNAL_OP: Final = "repair"
 _BATCH: Final = 256
 _BATCH_BYTES: Final = 16 << 20
 _READ: Final = 1 << 20
-_SLIVER: Final = 1 << 10
 
 
 class Healed(NamedTuple):
@@ -437,7 +435,7 @@ class Healer:
         """What can still be decoded of a damaged part; some of it may be wrong."""
         if part not in self._rests:
             row = self._bad.get(Ref(Kind.PART, part))
-            self._rests[part] = b"" if row is None else _salvage(record_at(self._store, row)[HEADER:], row)
+            self._rests[part] = b"" if row is None else salvage(self._store, row, MAX_SIZE[Kind.PART])
         return self._rests[part]
 
     def _cut_anew(self, digest: Digest, size: int) -> bool:
@@ -602,21 +600,3 @@ class Healer:
 
 def _gives(data: bytes, file: File) -> bool:
     return len(data) == file.size and file_digest(data) == file.digest
-
-
-def _salvage(data: bytes, row: ObjectRow) -> bytes:
-    """As much of a damaged record as decodes, at most its plain length."""
-    limit = min(row.size, MAX_SIZE[Kind.PART])
-    if row.codec == Codec.RAW:
-        return data[:limit]
-    out, size = [], 0
-    decoder = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        for at in range(0, len(data), _SLIVER):
-            out.append(decoder.decompress(data[at : at + _SLIVER]))
-            size += len(out[-1])
-            if size >= limit or decoder.eof:
-                break
-    except zstandard.ZstdError:
-        pass
-    return b"".join(out)[:limit]

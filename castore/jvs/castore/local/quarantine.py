@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from jvs.castore.backend import ref_of
+import zstandard
+
+from jvs.castore.backend import Codec, ref_of
 from jvs.castore.local.descriptors import Descriptor, sync_data, sync_directory
 from jvs.castore.local.failures import os_error
-from jvs.castore.local.pack import pack_path, record_length
+from jvs.castore.local.pack import HEADER, pack_path, record_length
 from jvs.castore.local.tables import ObjectRow
 
 if TYPE_CHECKING:
@@ -20,11 +22,31 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "quarantine"
 _BLOCK: Final = 4096
+_SLIVER: Final = 1 << 10
 
 
 def record_at(store: LocalStore, row: ObjectRow) -> bytes:
     """The bytes where the index says that an object's record is, as far as there are any that can be read."""
     return read_range(pack_path(store.packs_path, row.pack), row.offset, record_length(row.stored))
+
+
+def salvage(store: LocalStore, row: ObjectRow, most: int) -> bytes:
+    """As much of a damaged object as still decodes, at most `most` bytes; any of it may be wrong."""
+    data, limit = record_at(store, row)[HEADER:], min(row.size, most)
+    if row.codec == Codec.RAW:
+        return data[:limit]
+    out: list[bytes] = []
+    size = 0
+    decoder = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        for at in range(0, len(data), _SLIVER):
+            out.append(decoder.decompress(data[at : at + _SLIVER]))
+            size += len(out[-1])
+            if size >= limit or decoder.eof:
+                break
+    except zstandard.ZstdError:
+        pass  # what came before it
+    return b"".join(out)[:limit]
 
 
 def read_range(path: str, start: int, length: int) -> bytes:
