@@ -240,13 +240,16 @@ def conflict_lines(ui: Ui, conflicts: tuple[ShownConflict, ...], total: int) -> 
         yield f"{ui.paint('conflict', 'red')}    {path_of(ui, conflict.path)} ({conflict.kind}" + (
             f": {ui.name(notes)})" if notes else ")"
         )
-    yield from _more("conflict", total)
+    yield from _more("conflict", total, len(conflicts))
 
 
-def _more(what: str, total: int) -> Iterator[str]:
-    """That there is more than was shown."""
+def _more(what: str, total: int, listed: int | None = None) -> Iterator[str]:
+    """That there is more than was shown, and where. listed: how many of them --json has; None: all."""
     if total > _SHOWN:
-        yield f"{what}    {total - _SHOWN:,} more (--json lists them)"
+        where = "--json lists them"
+        if listed is not None and listed < total:
+            where = f"--json lists {listed:,}, .jvs-conflicts.json in the DIR of --out all of them"
+        yield f"{what}    {total - _SHOWN:,} more ({where})"
 
 
 def path_of(ui: Ui, path: Path) -> str:
