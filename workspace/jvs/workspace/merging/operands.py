@@ -13,11 +13,13 @@ from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.castore.names import display
 from jvs.errors import CollectedError, UsageError
+from jvs.labels import revisions
 from jvs.labels.lineage import common_bases
 from jvs.labels.model import Entry
 from jvs.labels.purges import current
 from jvs.labels.reads import existing_entry, newest_with
 from jvs.labels.records import detached_parents
+from jvs.labels.store import wall_clock
 from jvs.labels.tables import DETACHED
 
 if TYPE_CHECKING:
@@ -66,13 +68,15 @@ class Bases(NamedTuple):
 def operand(repo: Repo, text: str) -> Operand:
     """What a revision means as a side of a merge. Raises as `Repo.resolve` does; UsageError for a path in a tree that
     is not a directory."""
-    resolved = repo.resolve(text)
+    parsed = revisions.parse(text)
+    with repo.store.read() as txn:  # one look: a label that moves between two would seem to stand elsewhere
+        resolved = revisions.resolve(txn, parsed, now_ms=wall_clock())
+        head = None if resolved.label is None else repo.labels.get_in(txn, resolved.label)
     ca_id = repo.snapshot_of(resolved)
     if resolved.path:
         return Operand(text, ca_id, (), False, None, None)
     if resolved.entry is None:
         return Operand(text, ca_id, *_sources(repo, ca_id), None, None)
-    head = None if resolved.label is None else repo.labels.get(resolved.label)
     if head is not None and head.entry_id == resolved.entry.id:
         return Operand(text, ca_id, (head.entry_id,), True, head.name, head.generation)
     return Operand(text, ca_id, (resolved.entry.id,), True, None, None)
