@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final
 
 from jvs.overlay.journal import sync_directory
@@ -91,9 +92,11 @@ class DataFiles:
 
     def drop(self, number: int) -> None:
         """Nothing needs this file any more. It goes once the journal that says so is durable (`sweep`)."""
-        self.garbage_bytes += os.fstat(self.fd(number)).st_blocks * 512
-        fd = self._open.pop(number)
-        os.close(fd)
+        fd = self._open.pop(number, None)
+        if fd is not None:
+            os.close(fd)
+        with suppress(FileNotFoundError):  # when a journal is read again after the file went
+            self.garbage_bytes += os.stat(self.path(number)).st_blocks * 512
         self._unsynced.pop(number, None)
         self._garbage.append(number)
 
@@ -114,9 +117,12 @@ class DataFiles:
         self._garbage.clear()
         self.garbage_bytes = 0
 
-    def adopt(self, used: set[int]) -> None:
-        """After a journal was read: remove every data file that is not `used`, and number new ones after those."""
-        self._next = max(used, default=0) + 1
+    def adopt(self, used: set[int], highest: int) -> None:
+        """After a journal was read, and is durable: remove every data file that is not `used`. highest: number of any
+        that the journal ever named, so that no other file is taken for it."""
+        self._next = highest + 1
+        self._garbage.clear()
+        self.garbage_bytes = 0
         for folder, _, names in os.walk(self._directory):
             for name in names:
                 path = os.path.join(folder, name)

@@ -26,7 +26,7 @@ from jvs.overlay.direntry import DirEntries, S, like
 from jvs.overlay.fold import Folded, fold
 from jvs.overlay.handles import Handle, OverlayFile
 from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node
-from jvs.overlay.resolve import AnyPath, Spot, check_new, entry_at, fail, raw_path, resolve
+from jvs.overlay.resolve import AnyPath, Spot, check_length, check_new, entry_at, fail, raw_path, resolve
 from jvs.overlay.upper import Upper
 
 BUFFER = 1 << 17
@@ -489,12 +489,14 @@ class Overlay:
         the place of something."""
         with self._lock:
             state = self._upper.state
-            old, new = entry_at(state, source), entry_at(state, target)
+            old, new = entry_at(state, source, any_length=True), entry_at(state, target, any_length=True)
             if old.dots or new.dots:
                 raise fail(errno.EBUSY, source if old.dots else target)
             moved, there = old.node, new.node
+            check_length(old, source)
             if moved is None:
                 raise fail(errno.ENOENT, source)
+            check_length(new, target)
             if there is not None and not replace:
                 raise fail(errno.EEXIST, target)
             if isinstance(moved, Directory):

@@ -55,8 +55,9 @@ def raw_path(path: AnyPath) -> bytes:
     return raw
 
 
-def resolve(state: State, path: AnyPath, *, follow: bool) -> Spot:
+def resolve(state: State, path: AnyPath, *, follow: bool, any_length: bool = False) -> Spot:
     """Where `path` leads. follow: a link at its end as well (one before its end, or before a slash, always is).
+    any_length: do not look at the length of the last name (`check_length` does).
 
     Raises OSError: ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG.
     """
@@ -67,7 +68,10 @@ def resolve(state: State, path: AnyPath, *, follow: bool) -> Spot:
         node = state.lookup(cached, name)
         if not (follow and isinstance(node, LinkNode)):
             return Spot(cached, name, node)
-    return _walk(state, raw, path, follow)
+    spot = _walk(state, raw, path, follow)
+    if not any_length:
+        check_length(spot, path)
+    return spot
 
 
 def _walk(state: State, raw: bytes, path: AnyPath, follow: bool) -> Spot:
@@ -90,7 +94,9 @@ def _walk(state: State, raw: bytes, path: AnyPath, follow: bool) -> Spot:
                 return Spot(here.parent or here, here.name, here, slash, name)
             continue
         if len(name) > MAX_NAME:
-            raise fail(errno.ENAMETOOLONG, path)
+            if todo:
+                raise fail(errno.ENAMETOOLONG, path)
+            return Spot(here, name, None, slash)
         node = state.lookup(here, name)
         if isinstance(node, LinkNode) and (todo or follow or slash):
             links += 1
@@ -115,12 +121,18 @@ def _walk(state: State, raw: bytes, path: AnyPath, follow: bool) -> Spot:
     return Spot(here, b"", here, slash, b"/")
 
 
-def entry_at(state: State, path: AnyPath) -> Spot:
+def entry_at(state: State, path: AnyPath, *, any_length: bool = False) -> Spot:
     """As `resolve` without following, also where the path ends in a slash: for what removes or moves an entry."""
     raw = raw_path(path)
     bare = raw.rstrip(b"/")
-    spot = resolve(state, bare or raw, follow=False)
+    spot = resolve(state, bare or raw, follow=False, any_length=any_length)
     return spot._replace(slash=len(bare) < len(raw))
+
+
+def check_length(spot: Spot, path: AnyPath) -> None:
+    """Raise ENAMETOOLONG for a name that no directory can have."""
+    if len(spot.name) > MAX_NAME:
+        raise fail(errno.ENAMETOOLONG, path)
 
 
 def check_new(spot: Spot, path: AnyPath) -> None:

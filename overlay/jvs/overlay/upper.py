@@ -29,6 +29,8 @@ from jvs.overlay.state import State
 
 _FRESH: Final = 4096
 """Ranges that are written before the journal is told unasked."""
+_DATA: Final = {"create": 3, "data": 2, "cow": 2, "unshare": 2}
+"""Where these records name a data file."""
 _MOVING: Final = frozenset(("copy", "discard", "remove", "rename"))
 _ZERO: Final = bytes(1 << 16)
 MAX_SIZE: Final = 2**63 - 1
@@ -78,7 +80,11 @@ class Upper:
                     self.state.apply(record)
                 except (TypeError, ValueError, AttributeError, AssertionError) as error:
                     raise IntegrityError(f"the journal of an overlay has a malformed record: {error}") from error
-            self.files.adopt(self.state.replayed())
+            used = self.state.replayed()
+            self.journal.sync()
+            self.files.adopt(
+                used, max((record[_DATA[record[0]]] for record in opened.records if record[0] in _DATA), default=0)
+            )
         except BaseException:
             self.close()
             raise
