@@ -16,7 +16,7 @@ from tests.workspace.test_purge import Ground, contents, ground, purge, traces
 
 __all__ = ["ground"]
 
-SEEDS = 200 if TORTURE else 6
+SEEDS = 200 if TORTURE else 4
 NAMES = ("a", "b", "c.pem", "d")
 GLOBS = ("a", "*/a", "**/a", "a/**", "**/b/", "b/**/c.pem", "[ab]", "**/*.pem", "a/?", "**/d/**", "*")
 
