@@ -388,6 +388,10 @@ def test_pack_rows(ground: Ground) -> None:
     done = ground.repair()
     assert done.healthy, done.findings
     assert sum(finding.repaired for finding in done.findings) == 3
+    with ground.open() as repo:
+        told = [record.skeleton for record in repo.store.journal_records() if record.op == "repair"]
+    assert [record["did"] for record in told] == ["store"]
+    assert len(told[0]["what"]) == 2
     assert ground.contents() == ground.wanted
 
 

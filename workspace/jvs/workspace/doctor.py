@@ -36,6 +36,8 @@ _OF_THE_INDEX: Final = frozenset({"index", "labels"})
 _LISTED: Final = 200
 """Most damaged objects that are findings of their own."""
 _BATCH: Final = 256
+_LINES: Final = 64
+"""Things that one record of the journal tells of."""
 _ROUNDS: Final = 4
 """How often a repair looks again for what only the last round could show."""
 
@@ -189,16 +191,22 @@ def _repair(path: str, found: _Found, sources: Sequence[str]) -> Healed:
         repo = stack.enter_context(Repo.open(path, actor="doctor"))
         others = [stack.enter_context(Repo.open(source, actor="doctor")) for source in sources]
         store = repo.store
-        repair_journal(store, sources)
-        store.clear_slots(store.damaged_slots())
+        done = repair_journal(store, sources)
+        slots = store.damaged_slots()
+        store.clear_slots(slots)
+        done += [f"committed, slot {slot}" for slot in slots]
         for name in dead_locks(store):
             lock = store.locks.take(name)
             if lock is not None:
                 lock.release()
-        remove_dead_pins(store)
+        pins = remove_dead_pins(store)
+        done += [f"pins of operations that are gone: {pins}"] * bool(pins)
         places = [StoreSource(source, other.objects) for source, other in zip(sources, others, strict=True)]
         healed = Healer(repo, [*places, *directories(repo)]).heal(found.objects)
-        repair_packs(store)
+        done += repair_packs(store)
+        for start in range(0, len(done), _LINES):
+            with store.write() as txn:
+                txn.journal(JOURNAL_OP, {"did": "store", "what": done[start : start + _LINES]}, {"actor": repo.actor})
         return healed
 
 
@@ -232,5 +240,8 @@ def _told(healed: Healed) -> list[Finding]:
 
 def _rebuild(path: str) -> Finding:
     report = rebuild.rebuild_index(path, replay, object_children)
+    with suppress(IntegrityError), Repo.open(path, actor="doctor") as repo, repo.store.write() as txn:
+        skeleton = {"did": "index", "objects": report.objects, "lost": report.lost}
+        txn.journal(JOURNAL_OP, skeleton, {"actor": repo.actor})
     what = f"{report.objects:,} objects" + (f", not whole: {report.lost:,} more are nowhere" if report.lost else "")
     return Finding("index", f"rebuilt from packs and journal: {what}; the old one is in {report.set_aside}", "info")

@@ -38,13 +38,16 @@ class _Used(NamedTuple):
     end: int = 0
 
 
-def repair_packs(store: LocalStore) -> None:
+def repair_packs(store: LocalStore) -> list[str]:
     """Make rows of packs agree with the objects of the index and with the files; write damaged pack headers anew; let
-    go of files that are gone. What objects lie in lost bytes is for whoever knows objects to settle first."""
-    for pack in _wrong_packs(store):
+    go of files that are gone. What objects lie in lost bytes is for whoever knows objects to settle first. Returns what
+    was wrong, a line each."""
+    wrong = _wrong_packs(store)
+    for pack in wrong:
         for _ in range(_TRIES):  # somebody may be writing to the pack
             if _settle(store, pack):
                 break
+    return [f"pack {pack.hex()}" for pack in wrong]
 
 
 def _wrong_packs(store: LocalStore) -> list[bytes]:
@@ -143,10 +146,11 @@ class _Hole(NamedTuple):
     prev: Digest
 
 
-def repair_journal(store: LocalStore, others: Sequence[str]) -> None:
+def repair_journal(store: LocalStore, others: Sequence[str]) -> list[str]:
     """Put damaged records of the journal back, where they can be had: from the journals of `others` (store
     directories: copies of this one share its beginning), or by turning back a single bit. What comes of it is believed
-    only where it fits the chain on both sides."""
+    only where it fits the chain on both sides. Returns what was put back, a line each."""
+    done = []
     with store.read() as txn:
         head, tail = txn.journal_head(), txn.journal_tail()
     after = records.decode(open_frame(tail[0])[1]).prev if tail else head.end.digest
@@ -166,6 +170,8 @@ def repair_journal(store: LocalStore, others: Sequence[str]) -> None:
                 file.close()
         except OSError as exc:
             raise os_error(exc, "writing the journal") from exc
+        done.append(f"journal, bytes {hole.start} to {hole.stop}")
+    return done
 
 
 def _candidates(raw: bytes, hole: _Hole, others: Sequence[str]) -> Iterator[bytes]:
