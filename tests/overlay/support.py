@@ -44,7 +44,7 @@ def pushed(objects: ObjectStore, overlay: Overlay) -> Digest:
             writer.publish()
             return True
 
-        return overlay.push(store, writer).tree.digest
+        return overlay.commit(writer, store).tree.digest
 
 
 def on_disk(directory: Path) -> Seen:

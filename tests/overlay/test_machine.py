@@ -50,7 +50,8 @@ def step(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
             with contextlib.suppress(Outside):
                 work(self, **drawn)
 
-        return rule(**strategies)(checked)
+        wrapped: Any = rule(**strategies)
+        return wrapped(checked)
 
     return wrap
 
@@ -209,7 +210,7 @@ class Machine(RuleBasedStateMachine):
         there, here = os.path.realpath(self.at(source)), os.path.realpath(self.at(where))
         if os.path.isfile(there) and there != here:
             self.both(
-                lambda: (shutil.copyfile(self.at(source), self.at(where)), shutil.copymode(there, here)),
+                lambda: os.chmod(shutil.copyfile(self.at(source), self.at(where)), os.stat(there).st_mode),
                 lambda: self.fs.copy(source, where),
             )
         elif (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import translate
 from re import compile as regex
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
@@ -66,7 +66,7 @@ class Overlay:
         time_ns: int = 0,
         info: Mapping[str, Any] | None = None,
         umask: int = 0o022,
-    ) -> Overlay:
+    ) -> Self:
         """An overlay over the snapshot `base`, which the caller keeps from being collected. O(1).
 
         directory  where the upper layer lives (new or empty); None: in a temporary one, until `close`
@@ -84,7 +84,7 @@ class Overlay:
             raise
 
     @classmethod
-    def resume(cls, objects: ObjectStore, directory: str, *, umask: int = 0o022) -> Overlay:
+    def resume(cls, objects: ObjectStore, directory: str, *, umask: int = 0o022) -> Self:
         """The overlay whose upper layer is in `directory`, as it was left, by whatever end. Raises FileNotFoundError,
         LockedError (another process has it), IntegrityError."""
         return cls(Upper.resume(objects, directory), umask=umask)
@@ -121,7 +121,7 @@ class Overlay:
             if self._temporary:
                 shutil.rmtree(self._upper.directory)
 
-    def __enter__(self) -> Overlay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -620,7 +620,7 @@ class Overlay:
         with self._lock:
             return fold(self._upper, sink)
 
-    def push(self, store: Callable[[Folded], bool], sink: TreeSink) -> Folded:
+    def commit(self, sink: TreeSink, store: Callable[[Folded], bool]) -> Folded:
         """Fold, and let `store` make it last, while nobody can change anything (so it is a consistent cut). When it
         returns True the result is the base from then on, and nothing is changed any more."""
         with self._lock:
