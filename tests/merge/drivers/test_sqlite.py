@@ -253,6 +253,18 @@ def test_what_no_changeset_can_say_is_given_up(case: str) -> None:
             "INSERT INTO t VALUES ('A')",
             "constraint",
         ),
+        (  # the row is in a changeset, by its old key
+            "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2)",
+            "UPDATE t SET v = 3 WHERE k = 'b'",
+            "UPDATE t SET k = 'A', v = 4 WHERE k = 'a'",
+            "no changeset",
+        ),
+        (
+            "CREATE TABLE t (k PRIMARY KEY, v); INSERT INTO t VALUES (1, 1), (2, 2)",
+            "UPDATE t SET v = 3 WHERE k = 2",
+            "UPDATE t SET k = 1.0, v = 4 WHERE k = 1",
+            "no changeset",
+        ),
         (
             "CREATE TABLE t (k INTEGER PRIMARY KEY, a, b, CHECK (a + b < 5)); INSERT INTO t VALUES (1, 0, 0)",
             "UPDATE t SET a = 4",
