@@ -539,3 +539,21 @@ def test_the_layout_of_a_lost_page_stays(ground: Ground) -> None:
         assert repo.store.infos(Kind.LAYOUT, [page]) != [None]
     assert ground.repair(ground.copy).healthy
     assert ground.contents() == ground.wanted
+
+
+def test_what_comes_back_below_a_rebuilt_page_is_marked(ground: Ground) -> None:
+    """Collectors go by falling heights: a page that was put into the index while one below it was lost must be higher
+    than that one, once it is back."""
+    with ground.open() as repo:
+        below = repo.objects.subtree(repo.resolve("main@1").ca_id, (b"a",))
+        turn(repo, dict(rows_of(repo, Kind.PAGE))[Ref(Kind.PAGE, below)], HEADER + 9)
+    shutil.rmtree(os.path.join(ground.path, "index"))
+    assert not ground.repair().healthy
+    assert ground.repair(ground.copy).healthy
+    with ground.open() as repo:
+        above, inner = repo.store.infos(Kind.PAGE, [repo.resolve("main@1").ca_id, below])
+        assert above is not None
+        assert inner is not None
+        assert above.height > inner.height
+        assert repo.gc_run().done
+    assert ground.contents() == ground.wanted

@@ -27,6 +27,7 @@ from jvs.castore.gc.marks import is_lost
 from jvs.castore.layout import Place, decode_layout, encode_layout
 from jvs.castore.local.pack import HEADER
 from jvs.castore.local.quarantine import record_at, salvage, set_aside
+from jvs.castore.local.rebuild import UNKNOWN_HEIGHT
 from jvs.castore.local.tables import ObjectRow
 from jvs.castore.manifest import File, decode_page, small_files
 from jvs.castore.objects import check_object, object_children, page_children
@@ -266,7 +267,7 @@ class Healer:
         """Put what is in no row; not when something below it is missing."""
         note = self._noting("restored", [ref])
         lone = ref.kind == Kind.LAYOUT and self._absent([Ref(Kind.PAGE, ref.key)])
-        if lone or self._absent(children):
+        if lone or self._absent(children) or self._has_unknown_height(children):
             return
         try:
             with self._store.writer() as writer:
@@ -283,6 +284,13 @@ class Healer:
         for ref in refs:
             del self._bad[ref]
             self._done.mended.add(ref)
+
+    def _has_unknown_height(self, children: Iterable[Ref]) -> bool:
+        """Whether a page above these would be as high as one that is above it: collectors go by falling heights. So a
+        page comes back only where everything below it is there, and all that is above it was placed above that."""
+        with self._store.read() as txn:
+            infos = [txn.info(*child) for child in children]
+        return any(info is not None and info.height > UNKNOWN_HEIGHT for info in infos)
 
     def _absent(self, refs: Iterable[Ref]) -> set[Ref]:
         with self._store.read() as txn:
@@ -557,6 +565,9 @@ class Healer:
         decoded = decode_page(plain)
         files = small_files(decoded.entries)
         children = [ref for ref in page_children(digest, decoded) if ref != layout]
+        if self._absent(children) or self._has_unknown_height(children):
+            self._missing.update(children)
+            return
         with self._store.writer() as writer:
             if files and not self._stands(layout):
                 places = self._find_places(writer, files, [None] * len(files))
@@ -564,8 +575,7 @@ class Healer:
                 below = [Ref(place.kind, place.key) for place in places]
                 writer.put(*layout, Stored(Codec.RAW, len(encoded), encoded), self._present(below))
                 self._missing.update(below)
-            self._missing.update(children)
-            writer.put(*page, self._encoded(Kind.PAGE, plain), self._present(children) + [layout] * bool(files))
+            writer.put(*page, self._encoded(Kind.PAGE, plain), children + [layout] * bool(files))
             try:
                 writer.publish(self._noting("restored", [page]))
             except MissingChildrenError:

@@ -78,12 +78,15 @@ class Mark:
         """Visit all that was added and all below it. Raises MissingObjectError, IntegrityError and ManifestError,
         which name the object that cannot be read."""
         for kind in (Kind.PAGE, Kind.LAYOUT, Kind.RECIPE):
-            # whatever a visit adds to its own kind is lower than the visited
-            for height in range(max(self.reached.heights(kind), default=-1), -1, -1):
-                for key in self.reached.of(kind, height):
+            # Whatever a visit adds to its own kind is lower than the visited. (Not every height occurs: a page of which
+            # something was lost may be far above all others.)
+            heights = self.reached.heights(kind)
+            while heights:
+                for key in self.reached.of(kind, heights[0]):
                     self._visit(kind, key)
                     if not self.read % _STEP_EVERY:
                         step(self.read)
+                heights = [height for height in self.reached.heights(kind) if height < heights[0]]
         step(self.read)
 
     def _visit(self, kind: Kind, key: Digest) -> None:

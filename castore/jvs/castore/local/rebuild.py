@@ -35,6 +35,8 @@ Children = Callable[[Kind, Digest, bytes], list[Ref]]
 """Everything directly below an object, from its plain bytes; raises JvsError when they are not such an object's."""
 
 _BATCH: Final = 10_000
+UNKNOWN_HEIGHT: Final = 1 << 15
+"""Of a page that is missing: more than any page has whose height is known."""
 
 
 class RebuildReport(NamedTuple):
@@ -209,9 +211,7 @@ class _Closure:
             if kind not in LEAVES:
                 try:
                     stored = self._reader.read(kind, key, copy.place.pack, copy.place.offset, copy.stored)
-                    below = tuple(
-                        object_name(*ref) for ref in self._children(kind, key, codec.decode(kind, stored))
-                    )
+                    below = tuple(object_name(*ref) for ref in self._children(kind, key, codec.decode(kind, stored)))
                 except JvsError:
                     continue
             readable.append((copy, below))
@@ -227,12 +227,19 @@ class _Closure:
         if not copies:
             return
         copy, below = next((one for one in copies if self._is_whole(one[1])), copies[0])
-        heights = [self._heights.get(child) or 0 for child in below]
+        heights = [self._height_of(child) for child in below]
         height = 1 + max(heights, default=0) if name[0] in WITH_HEIGHT else 0
         self._heights[name] = height
         if not self._is_whole(below):
             self._lacking[name] = {child for child in below if self._heights.get(child) is None}
         self.order.append((Pending(name, Codec(copy.codec), copy.size, copy.stored, below, copy.place), height))
+
+    def _height_of(self, name: bytes) -> int:
+        """What lies above must be higher than what comes back one day; of a recipe only leaves can be missing."""
+        height = self._heights[name]
+        if height is not None:
+            return height
+        return UNKNOWN_HEIGHT if name[0] == Kind.PAGE else int(name[0] == Kind.RECIPE)
 
     def _is_whole(self, below: Iterable[bytes]) -> bool:
         """Whether all of these are there, with everything below them."""
