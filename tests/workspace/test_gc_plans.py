@@ -11,6 +11,7 @@ import pytest
 
 from jvs.castore.local.store import LocalStore
 from jvs.errors import AmbiguousError, JvsError, StateError, UnknownError, UsageError
+from jvs.labels.store import wall_clock
 from jvs.workspace import gc_plan
 from jvs.workspace.repo import Repo
 from tests.workspace.gc_support import DAY, Ground, ground
@@ -109,6 +110,8 @@ def test_what_came_after_the_plan_keeps_the_candidates_below_it(ground: Ground) 
     late = ground.push("late")
     ground.repo.delete_label("late")
     (ground.source / "deep" / "copy").unlink()
+    assert_stale(ground, str(plan.plan_id), "in use again")  # nobody was told that the label cannot come back
+    assert list(ground.repo.labels.expire(wall_clock()))  # a run without a plan that ended there
     run = ground.repo.gc_run(plan.plan_id)
     assert 0 < run.objects < plan.candidates
     ground.check(head, late)
@@ -203,7 +206,7 @@ def test_a_damaged_plan_is_stale(ground: Ground, spoil: object) -> None:
     ground.check(*kept)
 
 
-def test_a_plan_that_took_for_old_what_looks_young_now_is_stale(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_of_a_clock_that_was_ahead_is_stale(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was made while the clock was wrong, though not so wrong that gc refused; everything looked old then."""
     kept = ground.history(2)
     pin = ground.repo.pin("main@1", "2d").pin
@@ -215,6 +218,25 @@ def test_a_plan_that_took_for_old_what_looks_young_now_is_stale(ground: Ground, 
     assert_stale(ground, plan_id, "in use again")
     assert [one.pin for one in ground.repo.pins()] == [pin]
     ground.check(*kept)
+
+
+def test_what_left_its_window_since_the_plan_waits_for_the_next(ground: Ground) -> None:
+    """Pushed out by newer entries, or under another policy by another name."""
+    ground.repo.set_retention(["keep-last", "0"], "tmp/*")
+    moved, there = ground.history(2, "kept")
+    ground.repo.set_retention(["keep-last", "2"], "main")
+    ground.history(4)
+    plan_id = made(ground)
+    ground.repo.rename_label("kept", "tmp/kept")
+    ground.edit()
+    ground.push()
+    assert ground.repo.gc_run(plan_id).truncated == 2
+    kept = [entry.generation for entry in ground.repo.log("main", None) if not entry.dropped and entry.to]
+    assert {3, 4, 5} <= set(kept)
+    assert not {1, 2} & set(kept)
+    ground.repo.rename_label("tmp/kept", "kept")
+    ground.repo.gc_run()
+    ground.check(moved, there)
 
 
 def test_wrong_names_in_a_plan_remove_nothing_that_is_reached(ground: Ground) -> None:

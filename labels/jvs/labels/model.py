@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -51,9 +51,17 @@ MAX_PARENTS: Final = 64
 MAX_META_DEPTH: Final = 16
 MAX_OP: Final = 32
 
+Spared: TypeAlias = Callable[[Digest], bool]
+"""Whether what protects a snapshot stays although it has left its window: nobody was told yet that it would go."""
+
 _SALT_SIZE = 16
 _INT_LIMIT = 1 << 63
 _OP_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+
+def nothing_spared(_ca_id: Digest) -> bool:
+    """Whatever has left its window goes."""
+    return False
 
 
 class _Anything(enum.Enum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest
 from jvs.labels import lineage, moves, pins, reads, revisions, verify
-from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo
+from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo, Spared, nothing_spared
 from jvs.labels.moves import MoveRequest, Note
 from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
 from jvs.labels.pins import Pin
@@ -137,10 +137,10 @@ class LabelStore(Protocol):
     def retention(self) -> Sequence[SetPolicy]:
         """Every policy, the built-in ones too, in byte order of the patterns."""
 
-    def expire(self, now_ms: int) -> Iterator[Expired]:
+    def expire(self, now_ms: int, spared: Spared = nothing_spared) -> Iterator[Expired]:
         """End what has left its window at that time (see `truncation`), reporting after each transaction: entries lose
         their bodies, deleted labels can no longer come back, pins and detached records go. Heads, tagged entries,
-        ids and links stay."""
+        ids and links stay, and what protects a `spared` snapshot."""
 
 
 class Labels:
@@ -392,11 +392,11 @@ class Labels:
         note = self._note()
         self._store.transact(lambda txn: policies.unset_policy(txn, note, pattern))
 
-    def expire(self, now_ms: int) -> Iterator[Expired]:
+    def expire(self, now_ms: int, spared: Spared = nothing_spared) -> Iterator[Expired]:
         """See LabelStore."""
         from jvs.labels import truncation
 
-        return truncation.expire(self._store, self._note()._replace(now_ms=now_ms))
+        return truncation.expire(self._store, self._note()._replace(now_ms=now_ms), spared)
 
     def _note(
         self,

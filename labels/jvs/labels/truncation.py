@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest, entry_digest
 from jvs.labels import moves
+from jvs.labels.model import Spared, nothing_spared
 from jvs.labels.moves import Note
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
@@ -66,16 +67,17 @@ class Expired(NamedTuple):
     label: str | None = None
 
 
-def expire(store: MetaStore, note: Note) -> Iterator[Expired]:
-    """End every protection that has left its window at `note.now_ms`, reporting after each transaction.
+def expire(store: MetaStore, note: Note, spared: Spared = nothing_spared) -> Iterator[Expired]:
+    """End every protection that has left its window at `note.now_ms`, reporting after each transaction; but for those
+    of snapshots that are `spared`.
 
     The time is believed from now on (`roots.gc_time` was asked, or told to trust it). To be exhausted before the roots
     are read; whoever stops earlier only collects less.
     """
     _trust(store, note)
-    yield from _expire_pins(store, note)
-    yield from _expire_detached(store, note)
-    yield from _forget(store, note)
+    yield from _expire_pins(store, note, spared)
+    yield from _expire_detached(store, note, spared)
+    yield from _forget(store, note, spared)
     yield from _end_forgotten(store, note)
     after = b""
     while True:
@@ -85,12 +87,12 @@ def expire(store: MetaStore, note: Note) -> Iterator[Expired]:
             rows = list(islice(txn.scan(LABELS, after), PAGE))
             for key, raw in rows:
                 name = key.decode("utf-8")
-                job = _job(txn, store, note, _Label(name, *policies.of(name), revision), unpack_head(raw))
+                job = _job(txn, store, note, _Label(name, *policies.of(name), revision), unpack_head(raw), spared)
                 jobs += [] if job is None else [(name, job)]
         for name, job in jobs:
             yield from job.run()
             if job.outdated:
-                yield from truncate(store, note, name)
+                yield from truncate(store, note, name, spared)
         if len(rows) < PAGE:
             return
         after = rows[-1][0] + b"\0"
@@ -104,7 +106,7 @@ def _trust(store: MetaStore, note: Note) -> None:
         store.transact(partial(write_trusted, at_ms=note.now_ms, actor=note.actor))
 
 
-def truncate(store: MetaStore, note: Note, name: str) -> Iterator[Expired]:
+def truncate(store: MetaStore, note: Note, name: str, spared: Spared = nothing_spared) -> Iterator[Expired]:
     """Truncate the reflog of one live label, by its policy. Entries that left the window lose their bodies; a
     `checkpoint` entry names the newest of them."""
     outdated = True
@@ -114,18 +116,18 @@ def truncate(store: MetaStore, note: Note, name: str) -> Iterator[Expired]:
             if raw is None:
                 return
             label = _Label(name, *stored_policies(txn).of(name), policy_revision(txn))
-            job = _job(txn, store, note, label, unpack_head(raw))
+            job = _job(txn, store, note, label, unpack_head(raw), spared)
         if job is None:
             return
         yield from job.run()
         outdated = job.outdated
 
 
-def _job(txn: ReadTxn, store: MetaStore, note: Note, label: _Label, head: Head) -> _Job | None:
+def _job(txn: ReadTxn, store: MetaStore, note: Note, label: _Label, head: Head, spared: Spared) -> _Job | None:
     """What is to be done about a live label; None: nothing."""
     if label.policy.keeps_all:
         return None
-    window = Window(head.uid, Keeper(label.policy, note.now_ms))
+    window = Window(head.uid, Keeper(label.policy, note.now_ms), spared)
     return _Job(store, note, head.uid, head.generation, floor_of(txn, head.uid), window, label)
 
 
@@ -231,13 +233,14 @@ def _has_body(txn: ReadTxn, uid: bytes, generation: int) -> bool:
     return found is not None and found[1] is not None
 
 
-def _forget(store: MetaStore, note: Note) -> Iterator[Expired]:
+def _forget(store: MetaStore, note: Note, spared: Spared) -> Iterator[Expired]:
     """Forget the deleted labels that have left their window."""
     while True:
         with store.read() as txn:
             revision, policies = policy_revision(txn), stored_policies(txn)
             heads = ((_deleted_name(key), unpack_head(raw)) for key, raw in txn.scan(DELETED))
-            due = ((name, head) for name, head in heads if deletion_due(policies, name, head, note.now_ms))
+            over = ((name, head) for name, head in heads if deletion_due(policies, name, head, note.now_ms))
+            due = ((name, head) for name, head in over if not spared(head.ca_id))
             batch = list(islice(due, MAX_LISTED))
         if not batch:
             return
@@ -298,10 +301,11 @@ def _write_remove(txn: WriteTxn, note: Note, uid: bytes) -> int:
     return len(generations)
 
 
-def _expire_pins(store: MetaStore, note: Note) -> Iterator[Expired]:
+def _expire_pins(store: MetaStore, note: Note, spared: Spared) -> Iterator[Expired]:
     while True:
         with store.read() as txn:
-            due = [pin.id for pin in list_pins(txn) if not pin.protects(note.now_ms)][:MAX_LISTED]
+            over = (pin for pin in list_pins(txn) if not pin.protects(note.now_ms))
+            due = [pin.id for pin in over if not spared(pin.ca_id)][:MAX_LISTED]
         if not due:
             return
         yield Expired("unpinned", store.transact(partial(_write_unpin, note=note, due=due)))
@@ -314,11 +318,11 @@ def _write_unpin(txn: WriteTxn, note: Note, due: Sequence[bytes]) -> int:
     return len(there)
 
 
-def _expire_detached(store: MetaStore, note: Note) -> Iterator[Expired]:
+def _expire_detached(store: MetaStore, note: Note, spared: Spared) -> Iterator[Expired]:
     while True:
         with store.read() as txn:
             rows = ((ca_id, raw) for ca_id, raw in txn.scan(DETACHED) if detached_expired(raw, note.now_ms))
-            due = [ca_id for ca_id, _raw in islice(rows, MAX_LISTED)]
+            due = list(islice((ca_id for ca_id, _raw in rows if not spared(ca_id)), MAX_LISTED))
         if not due:
             return
         yield Expired("detached", store.transact(partial(_write_undetached, note=note, due=due)))

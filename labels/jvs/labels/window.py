@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
-from jvs.labels.model import HOUSEKEEPING, glance, tags_in
+from jvs.labels.model import HOUSEKEEPING, Spared, glance, nothing_spared, tags_in
 from jvs.labels.records import tag_row
 from jvs.labels.retention import Keeper
 from jvs.labels.tables import TAGGED, entry_key, span_key
 
 CHECKPOINT = "checkpoint"
+SPARED = "spared"
 
 
 class Judged(NamedTuple):
@@ -34,9 +35,10 @@ class Window:
     keeper  the label's policy; None: of a forgotten label, where only tags keep anything
     """
 
-    def __init__(self, uid: bytes, keeper: Keeper | None) -> None:
+    def __init__(self, uid: bytes, keeper: Keeper | None, spared: Spared = nothing_spared) -> None:
         self._uid = uid
         self._keeper = keeper
+        self._spared = spared
         self._serials: dict[str, int] = {}
         self._checkpoints: list[Judged] = []
         self._left = keeper is None
@@ -51,6 +53,8 @@ class Window:
         reasons = (op,) if op in HOUSEKEEPING else self._reasons(at_ms)
         if not reasons:
             reasons = tuple(f"tag {tag}" for tag in tags_in(body) if self._tagged(txn, generation, tag))
+        if not reasons and to is not None and self._spared(to):
+            reasons = (SPARED,)
         self._left = self._left or not reasons
         before = self._released() if self._left else []
         return [*before, Judged(generation, to, reasons)]

@@ -24,6 +24,7 @@ from jvs.castore.local import reserve
 from jvs.castore.local.pack import record_length
 from jvs.castore.local.reclaim import Reclaimed, reclaim
 from jvs.errors import MissingObjectError, NoSpaceError, StateError
+from jvs.labels.model import Spared, nothing_spared
 from jvs.labels.roots import gc_time
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
@@ -116,6 +117,10 @@ class _Run:
         self._resumed = self._removed = Removed()
         self._reclaimed = Reclaimed()
         self._left_out = False
+        self._spared: Spared = nothing_spared
+        if plan is not None:
+            told = files.leaving(plan)
+            self._spared = lambda ca_id: ca_id not in told
         with self._store.read() as txn:
             if plan is None:
                 self._now_ms = gc_time(txn, wall_clock(), trust=options.trust_clock)
@@ -140,7 +145,7 @@ class _Run:
         weight = Weight(self._store)
         budget = Budget(self._files.directory)
         with Collection(self._store, budget) as collection:
-            collection.mark(Tally(self._repo, budget, self._now_ms), self._step)
+            collection.mark(Tally(self._repo, budget, self._now_ms, self._spared), self._step)
             weight.add_all(_names(self._still_unreached(collection, budget)))
         assert self._plan is not None
         return GcRun(self._plan.plan_id, True, weight.objects, weight.bytes, dry_run=True)
@@ -190,11 +195,11 @@ class _Run:
         What the mark took for leaving must have left when anything is condemned: the policy, or the label, may have
         changed meanwhile.
         """
-        tally = Tally(self._repo, budget, self._now_ms)
+        tally = Tally(self._repo, budget, self._now_ms, self._spared)
         for _ in range(RESTARTS):
             collection.mark(tally, self._step)
             names = None if self._plan is None else self._still_unreached(collection, budget)
-            for expired in self._repo.labels.expire(self._now_ms):
+            for expired in self._repo.labels.expire(self._now_ms, self._spared):
                 self._expired[expired.what] += expired.done
                 self._step(0)
             if not collection.has_other_roots(tally.everything):

@@ -26,6 +26,7 @@ from jvs.castore.local.failures import os_error
 from jvs.castore.local.pack import record_length
 from jvs.castore.local.reclaim import foresee
 from jvs.errors import AmbiguousError, JvsError, NoSpaceError, StateError, UnknownError, UsageError
+from jvs.labels.model import Spared, nothing_spared
 from jvs.labels.roots import REASONS, gc_time, roots
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
@@ -59,10 +60,14 @@ _plan_sum = keyed("jvs 2026-11 gc plan v1")
 
 
 class Tally:
-    """The roots as of a moment, told to a collector, and counted by what protects them."""
+    """The roots as of a moment, told to a collector, and counted by what protects them.
 
-    def __init__(self, repo: Repo, budget: Budget, now_ms: int) -> None:
+    spared  snapshots that stay protected although they have left their windows
+    """
+
+    def __init__(self, repo: Repo, budget: Budget, now_ms: int, spared: Spared = nothing_spared) -> None:
         self._repo = repo
+        self._spared = spared
         self._budget = budget
         self.now_ms = now_ms
         self._begin()
@@ -75,8 +80,9 @@ class Tally:
         """What is protected and has not left its window (see `gc.collection.Roots`)."""
         self._begin()
         for root in roots(txn, self.now_ms):
-            self._note(root.ca_id, root.reason, root.label, root.detail, leaving=root.leaving)
-            if not root.leaving:
+            leaving = root.leaving and not self._spared(root.ca_id)
+            self._note(root.ca_id, root.reason, root.label, root.detail, leaving=leaving)
+            if not leaving:
                 yield root.ca_id
         for holder, name in live_pins(txn, self._repo.store.locks):
             if name[0] == Kind.PAGE:
@@ -290,6 +296,16 @@ class PlanFiles:
                     yield from batch
         except OSError as exc:
             raise stale(plan.plan_id, "its list of candidates cannot be read") from exc
+
+    def leaving(self, plan: SavedPlan) -> set[Digest]:
+        """The snapshots of which a plan says that something protects them no more."""
+        size = DIGEST_SIZE + 1
+        try:
+            with open(self._path(plan.plan_id, "snapshots"), "rb", opener=_regular) as file:
+                records = iter(lambda: file.read(size), b"")
+                return {record[:-1] for record in records if len(record) == size and record[-1] & LEAVING}
+        except OSError as exc:
+            raise stale(plan.plan_id, "its list of snapshots cannot be read") from exc
 
     def remove(self, plan_id: str) -> None:
         """Forget a plan."""
