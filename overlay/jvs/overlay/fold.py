@@ -34,8 +34,8 @@ twice."""
 
 
 class Folded(NamedTuple):
-    """A tree that was given to a sink. directories, files: what each touched node became (one that a snapshot leaves
-    out is not in it)."""
+    """A tree that was given to a sink. directories, files: what each node became that may have changed (without what a
+    snapshot leaves out)."""
 
     tree: Tree
     directories: dict[Directory, Digest]
@@ -45,10 +45,12 @@ class Folded(NamedTuple):
 def fold(upper: Upper, sink: TreeSink) -> Folded:
     """The tree of an overlay as pages given to `sink`, whose store is the overlay's."""
     folding = _Folding(upper, sink)
-    order = [node for node in upper.state.touched() if isinstance(node, Directory)]
+    root = upper.state.root
+    order = [root]
+    for directory in order:
+        order.extend(node for node in directory.changes.values() if isinstance(node, Directory) and node.dirty)
     for directory in reversed(order):
         folding.directory(directory)
-    root = upper.state.root
     return Folded(folding.trees[root], {node: tree.digest for node, tree in folding.trees.items()}, folding.files)
 
 
@@ -72,9 +74,12 @@ class _Folding:
         for name, child in sorted(node.changes.items()):
             if is_left_alone(name):
                 continue
+            found = self._upper.state.base_entry(node, name)
+            own = None if found is None else found[1]
+            if isinstance(child, Directory) and not child.dirty and _is_base(child, own):
+                continue  # without a look at it
             entry = None if child is None else self._entry(child, contents)
-            own = self._upper.state.base_entry(node, name)
-            if entry == (None if own is None else own[1]):
+            if entry == own:
                 continue
             changes[name] = entry
             if (source := self._source(child)) is not None:
@@ -104,7 +109,7 @@ class _Folding:
         if isinstance(child, LinkNode):
             return Symlink(child.name, SYMLINK, child.target)
         if isinstance(child, Directory):
-            return DirectoryEntry(child.name, DIRECTORY, child.mode, *self.trees[child])
+            return DirectoryEntry(child.name, DIRECTORY, child.mode, *self._tree(child))
         if child.content is None:
             assert child.base is not None
             size, digest = child.base.file.size, child.base.file.digest
@@ -116,6 +121,12 @@ class _Folding:
         entry = File(child.name, FILE, child.mode, size, digest)
         self.files[child] = entry
         return entry
+
+    def _tree(self, child: Directory) -> Tree:
+        if child in self.trees:
+            return self.trees[child]
+        assert child.base is not None
+        return self._upper.objects.tree(child.base)
 
     # -- large files -----------------------------------------------------------------------------------------------
 
@@ -173,6 +184,11 @@ class _Folding:
             settings = self._upper.objects.settings
             self._chunker = Chunker(settings.chunk_min, settings.chunk_avg, settings.chunk_max)
         return self._chunker
+
+
+def _is_base(child: Directory, own: Entry | None) -> bool:
+    """Whether an unchanged directory is what the base has in its place."""
+    return own is not None and own[1] == DIRECTORY and own[2:4] == (child.mode, child.base)
 
 
 class _Reader:

@@ -40,16 +40,19 @@ class Opened(NamedTuple):
 class Journal:
     """An open journal. Not thread-safe: the overlay's lock is held."""
 
-    def __init__(self, path: str, fd: int, end: int, count: int) -> None:
-        self._path = path
+    def __init__(self, fd: int, end: int, count: int, *, durable: bool = True) -> None:
         self._fd = fd
         self._end = end
         self._count = count
-        self._synced = False
+        self._synced = not durable
+        self._durable = durable
 
     @classmethod
-    def create(cls, path: str, header: dict[str, Any], records: Iterable[Record] = ()) -> Journal:
-        """A new journal, durable, in place of the one at `path`, if any. Raises OSError."""
+    def create(
+        cls, path: str, header: dict[str, Any], records: Iterable[Record] = (), *, durable: bool = True
+    ) -> Journal:
+        """A new journal in place of the one at `path`, if any. durable: a power cut leaves one of the two, and `sync`
+        does what it says. Raises OSError."""
         temp = f"{path}.tmp"
         data = bytearray(MAGIC)
         count = 0
@@ -58,13 +61,15 @@ class Journal:
         fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write(fd, data, 0)
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
             os.rename(temp, path)
-            sync_directory(os.path.dirname(path))
+            if durable:
+                sync_directory(os.path.dirname(path))
         except BaseException:
             os.close(fd)
             raise
-        return cls(path, fd, len(data), count)
+        return cls(fd, len(data), count, durable=durable)
 
     @classmethod
     def open(cls, path: str) -> Opened:
@@ -86,7 +91,7 @@ class Journal:
         except BaseException:
             os.close(fd)
             raise
-        return Opened(cls(path, fd, end, len(items)), items[0], items[1:], len(data) - end)
+        return Opened(cls(fd, end, len(items)), items[0], items[1:], len(data) - end)
 
     def append(self, record: Record) -> None:
         """Write one record: it survives the process from here on, and a power cut after the next `sync`. Raises
@@ -99,7 +104,7 @@ class Journal:
             raise
         self._end += len(data)
         self._count += 1
-        self._synced = False
+        self._synced = not self._durable
 
     def sync(self) -> None:
         """Make everything appended durable."""

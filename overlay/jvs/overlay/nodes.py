@@ -129,9 +129,9 @@ class LinkNode(_Common):
 class Directory(_Common):
     """A directory. base: root page of what shows through (None: nothing does); changes: nodes in place of its
     entries, None for one that was removed; delta: entries more than the base has; span: the last page that was looked
-    into, with its first and last name."""
+    into, with its first and last name; dirty: whether anything here or below was changed since the tree was stored."""
 
-    __slots__ = ("base", "changes", "delta", "span")
+    __slots__ = ("base", "changes", "delta", "dirty", "span")
     kind = stat.S_IFDIR
 
     def __init__(
@@ -144,6 +144,7 @@ class Directory(_Common):
         self.base = base
         self.changes: dict[bytes, Node | None] = {}
         self.delta = 0
+        self.dirty = base is None
         self.span: tuple[bytes, bytes, Digest, tuple[Entry, ...]] | None = None
 
 

@@ -78,7 +78,8 @@ class Overlay:
             return cls(Upper(objects, directory, base, time_ns, info or {}), umask=umask)
         temporary = tempfile.mkdtemp(prefix="jvs-overlay-")
         try:
-            return cls(Upper(objects, temporary, base, time_ns, info or {}), umask=umask, temporary=True)
+            upper = Upper(objects, temporary, base, time_ns, info or {}, durable=False)
+            return cls(upper, umask=umask, temporary=True)
         except BaseException:
             shutil.rmtree(temporary)
             raise

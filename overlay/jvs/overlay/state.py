@@ -33,6 +33,7 @@ from weakref import WeakValueDictionary
 from jvs.castore import pages
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE, Entry
+from jvs.castore.names import is_left_alone
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError
 from jvs.overlay.datafiles import DataFiles
@@ -168,14 +169,18 @@ class State:
     # -- changing --------------------------------------------------------------------------------------------------
 
     def keep(self, node: Node) -> None:
-        """Make a node that was only looked at part of the upper layer, and so the directories above it."""
+        """A node is about to be changed: make it part of the upper layer, and so the directories above it."""
+        if isinstance(node, Directory):
+            node.dirty = True
         while node.parent is not None:
-            changes = node.parent.changes
-            if changes.get(node.name) is node:
+            parent = node.parent
+            if parent.changes.get(node.name) is not node:
+                parent.changes[node.name] = node
+                self._held.pop((id(parent), node.name), None)
+            elif parent.dirty:
                 return
-            changes[node.name] = node
-            self._held.pop((id(node.parent), node.name), None)
-            node = node.parent
+            parent.dirty = True
+            node = parent
 
     def _ino(self) -> int:
         self.next_ino += 1
@@ -308,7 +313,7 @@ class State:
     def _clone_one(self, node: Node, parent: Directory, name: bytes, ns: int) -> Node:
         if isinstance(node, Directory):
             directory = Directory(parent, name, node.mode, ns, self._ino(), node.base)
-            directory.delta = node.delta
+            directory.delta, directory.dirty = node.delta, node.dirty
             return directory
         if isinstance(node, LinkNode):
             return LinkNode(parent, name, node.target, ns, self._ino())
@@ -424,27 +429,29 @@ class State:
 
     def settle(self, base: Digest, folded: dict[Directory, Digest], made: dict[FileNode, Entry]) -> list[Record]:
         """The tree was stored as `base`, its touched directories and files as said: make them what shows through, and
-        keep only what is not versioned. Returns the records that lead here from `base` alone."""
+        keep only what is not versioned. What a snapshot leaves out goes: it is of a merge, which is done. Returns the
+        records that lead here from `base` alone."""
         self.base = base
         records: list[Record] = []
-        order = list(self.touched())
-        for node in order:
+        for node in list(self.touched()):
+            if is_left_alone(node.name) and node.parent is not None:
+                del node.parent.changes[node.name]
+                self._gone(node)
+        for node in list(self.touched()):
             path = node.path()
             if isinstance(node, Directory):
-                digest = folded[node]
-                node.base, node.span = digest, None
-                node.changes = {name: child for name, child in node.changes.items() if child is not None}
-                node.delta = 0
-            elif isinstance(node, FileNode) and node.parent is not None:
-                entry = made.get(node)
-                above = node.parent.base
-                if entry is None or entry[1] != FILE or above is None:  # what a snapshot leaves out
-                    node.parent.delta += 1
-                    assert node.content is not None
-                    records.append(("create", path, node.mode, node.content.data, node.mtime))
-                else:
-                    self.release(node)
-                    node.base = Where(above, entry, True)
+                if node in folded:
+                    node.base, node.span = folded[node], None
+                    node.changes = {name: child for name, child in node.changes.items() if child is not None}
+                    node.delta = 0
+                node.dirty = False
+            elif isinstance(node, FileNode) and node in made:
+                entry = made[node]
+                assert entry[1] == FILE
+                assert node.parent is not None
+                assert node.parent.base is not None
+                self.release(node)
+                node.base = Where(node.parent.base, entry, True)
             records.append(("node", path, node.ino, node.mode, node.atime, node.mtime, node.ctime))
         for held in self._held.values():  # the pages that they were found in may be collected now
             if isinstance(held, FileNode) and held.parent is not None and held.parent.base is not None:

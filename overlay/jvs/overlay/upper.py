@@ -40,10 +40,18 @@ class Upper:
     """An open upper layer. Not thread-safe: the overlay's lock is held."""
 
     def __init__(
-        self, objects: ObjectStore, directory: str, base: Digest, time_ns: int, info: Mapping[str, Any]
+        self,
+        objects: ObjectStore,
+        directory: str,
+        base: Digest,
+        time_ns: int,
+        info: Mapping[str, Any],
+        *,
+        durable: bool = True,
     ) -> None:
         """Make a new layer over `base` in an empty or new directory, or (`resume`) see there. info: what the caller
-        wants to find in the journal's header again (plain data)."""
+        wants to find in the journal's header again (plain data). durable False: nobody will resume it after a crash,
+        so nothing waits for the disk."""
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self._begin(objects, directory)
         if os.path.exists(self._journal_path):
@@ -51,13 +59,15 @@ class Upper:
             raise FileExistsError(errno.EEXIST, "there is an upper layer already", directory)
         self.info = dict(info)
         self.state = State(objects, base, self.files, time_ns)
-        self.journal = Journal.create(self._journal_path, self._header())
+        self._durable = durable
+        self.journal = Journal.create(self._journal_path, self._header(), durable=durable)
         self.torn = 0
 
     @classmethod
     def resume(cls, objects: ObjectStore, directory: str) -> Upper:
         """Open a layer as its last user left it. Raises FileNotFoundError, LockedError, IntegrityError."""
         self = cls.__new__(cls)
+        self._durable = True
         if not os.path.exists(os.path.join(directory, "journal")):
             raise FileNotFoundError(errno.ENOENT, "no upper layer", directory)
         self._begin(objects, directory)
@@ -145,9 +155,10 @@ class Upper:
     def sync(self, node: FileNode | None = None) -> None:
         """Make everything that was done durable, and the bytes of `node`, if given."""
         self.tell()
-        if node is not None and node.content is not None:
-            os.fsync(self.files.fd(node.content.data))
-        self.files.sync()
+        if self._durable:
+            if node is not None and node.content is not None:
+                os.fsync(self.files.fd(node.content.data))
+            self.files.sync()
         self.journal.sync()
         self.files.sweep()
 
@@ -282,9 +293,10 @@ class Upper:
         self._replace([])
 
     def _replace(self, records: list[Record]) -> None:
-        self.files.sync()
+        if self._durable:
+            self.files.sync()
         old = self.journal
-        self.journal = Journal.create(self._journal_path, self._header(), records)
+        self.journal = Journal.create(self._journal_path, self._header(), records, durable=self._durable)
         old.close()
         self.files.sweep()
 

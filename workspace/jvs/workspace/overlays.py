@@ -131,6 +131,7 @@ class RepoOverlay(Overlay):
         parents = () if origin.entry_id is None else (origin.entry_id,)
         came_to: list[Outcome] = []
         with TreeWriter(repo.objects, allow_purged=options.allow_purged) as writer:
+            writer.work_alone()  # little is changed as a rule, and threads that take turns at it cost more than it does
 
             def store(folded: Folded) -> bool:
                 ca_id = folded.tree.digest
