@@ -1,0 +1,337 @@
+"""The upper layer on disk: what is left of it after a crash at any byte, and what opening and editing cost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jvs.castore.digest import Digest, file_digest
+from jvs.castore.manifest import DIRECTORY, FILE, Directory, File
+from jvs.castore.memory import MemoryStore
+from jvs.castore.objects import ObjectStore
+from jvs.castore.settings import StoreSettings
+from jvs.castore.treewriter import TreeWriter
+from jvs.errors import IntegrityError, LockedError
+from jvs.overlay import datafiles, journal, nodes, upper
+from jvs.overlay.extents import Extents
+from jvs.overlay.overlay import Overlay
+from tests.overlay.support import Seen, in_overlay, in_store, new_objects, pushed, stored
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "clip"]), st.integers(0, 40), st.integers(0, 40))))
+def test_extents_are_a_set_of_offsets(steps: list[tuple[str, int, int]]) -> None:
+    extents, model = Extents(), set[int]()
+    for what, start, end in steps:
+        if what == "add":
+            extents.add(start, end)
+            model.update(range(start, end))
+        else:
+            extents.clip(start)
+            model = {at for at in model if at < start}
+        pieces = list(extents.split(3, 50))
+        assert [at for start, end, _ in pieces for at in range(start, end)] == list(range(3, 50))
+        assert {at for start, end, inside in pieces if inside for at in range(start, end)} == model & set(range(3, 50))
+        ranges = list(extents)
+        assert all(a < b for a, b in ranges)
+        assert all(one[1] < two[0] for one, two in pairwise(ranges))
+
+
+# ------------------------------------------------------------------------------------------------------------- crashes
+
+
+def base_of(objects: ObjectStore, top: Path) -> Digest:
+    source = top / "source"
+    (source / "a/b").mkdir(parents=True)
+    (source / "a/one").write_bytes(b"one")
+    (source / "a/b/two").write_bytes(b"two" * 20)
+    (source / "big").write_bytes(random.Random(1).randbytes(8000))
+    (source / "link").symlink_to("a")
+    return stored(objects, source)
+
+
+def work(fs: Overlay) -> Iterator[None]:
+    """One of everything that is journaled; pauses after each operation."""
+    fs.mkdir("new")
+    yield
+    fs.open("new/file", "wb", 0).close()
+    yield
+    fs.symlink("file", "new/link")
+    yield
+    fs.rename("a", "moved")
+    yield
+    fs.copy("moved", "copy")
+    yield
+    fs.chmod("copy/one", 0o600)
+    yield
+    fs.utime("copy/b", ns=(1, 2))
+    yield
+    fs.unlink("moved/one")
+    yield
+    with fs.open("big", "r+b", 0) as file:
+        file.seek(4000)
+        file.write(b"x" * 50)
+    yield
+    fs.truncate("big", 6000)
+    yield
+    fs.truncate("big", 7000)
+    yield
+    fs.copy("big", "big2")
+    yield
+    with fs.open("big2", "r+b", 0) as file:
+        file.write(b"second")
+    yield
+    fs.write_bytes("copy/b/two", b"")
+    yield
+    fs.discard("a")
+    yield
+    fs.rmtree("copy")
+    yield
+    fs.rename("big2", "big")
+    yield
+
+
+def test_a_journal_cut_off_anywhere_gives_an_earlier_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = new_objects()
+    directory = tmp_path / "upper"
+    states: list[Seen] = []
+    ends: list[int] = []
+    with Overlay.create(objects, base_of(objects, tmp_path), str(directory), info={"label": "main"}) as fs:
+        states.append(in_overlay(fs))
+        ends.append((directory / "journal").stat().st_size)
+        fs._upper.files.sweep = lambda: None  # type: ignore[method-assign]  # every file is there for every prefix
+        for _ in work(fs):
+            states.append(in_overlay(fs))
+            ends.append((directory / "journal").stat().st_size)
+    whole = (directory / "journal").read_bytes()
+    assert ends == sorted(set(ends))
+    boundaries = [end for _, end in journal._decode(whole)]
+    cut = tmp_path / "cut"
+    shutil.copytree(directory, cut)
+    before: Seen = {}
+    for end in range(boundaries[0], len(whole) + 1):
+        if end not in boundaries and end + 1 not in boundaries and end % 16:
+            continue  # most bytes are in the middle of a record like their neighbours
+        (cut / "journal").write_bytes(whole[:end])
+        with monkeypatch.context() as patched:
+            patched.setattr(datafiles.DataFiles, "adopt", lambda *_: None)  # nor are they removed here
+            with Overlay.resume(objects, str(cut)) as fs:
+                found = in_overlay(fs)
+                assert fs.info == {"label": "main"}
+                assert (fs.torn == 0) == (end in boundaries)
+        if end in ends:
+            assert found == states[ends.index(end)]
+        elif end not in boundaries:
+            assert found == before
+        before = found
+    with Overlay.resume(objects, str(directory)) as fs:
+        assert in_store(objects, pushed(objects, fs)) == states[-1]
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_a_flipped_bit_is_the_end_of_the_journal(tmp_path: Path, part: int) -> None:
+    objects = new_objects()
+    directory = tmp_path / "upper"
+    with Overlay.create(objects, base_of(objects, tmp_path), str(directory)) as fs:
+        for _ in work(fs):
+            pass
+    data = bytearray((directory / "journal").read_bytes())
+    data[len(data) * part // 20] ^= 4
+    (directory / "journal").write_bytes(data)
+    try:
+        with Overlay.resume(objects, str(directory)) as fs:
+            assert fs.torn > 0
+            in_overlay(fs)
+    except IntegrityError:
+        pass  # the header, or a data file that a later record dropped
+
+
+def test_a_layer_is_open_once_and_made_once(tmp_path: Path) -> None:
+    objects = new_objects()
+    base = base_of(objects, tmp_path)
+    directory = str(tmp_path / "upper")
+    with Overlay.create(objects, base, directory) as fs:
+        with pytest.raises(LockedError):
+            Overlay.resume(objects, directory)
+        fs.write_bytes("x", b"x")
+    with pytest.raises(FileExistsError):
+        Overlay.create(objects, base, directory)
+    with Overlay.resume(objects, directory) as fs:
+        assert fs.read_bytes("x") == b"x"
+    with pytest.raises(FileNotFoundError):
+        Overlay.resume(objects, str(tmp_path / "none"))
+    os.unlink(next(path for path in (tmp_path / "upper/data").rglob("*") if path.is_file()))
+    with pytest.raises(IntegrityError):
+        Overlay.resume(objects, directory)
+
+
+def test_a_temporary_layer_goes_with_its_overlay(tmp_path: Path) -> None:
+    objects = new_objects()
+    with Overlay.create(objects, base_of(objects, tmp_path)) as fs:
+        fs.write_bytes("x", b"x")
+        directory = fs._upper.directory
+        assert os.path.isdir(directory)
+    assert not os.path.exists(directory)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = new_objects()
+    directory = str(tmp_path / "upper")
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Overlay.create(objects, base_of(objects, tmp_path), directory) as fs:
+        fs.write_bytes("kept", b"kept")
+        before = in_overlay(fs)
+        for module in (journal, datafiles, upper):
+            target = "_write" if module is journal else "write_all"
+            monkeypatch.setattr(module, target, full)
+        for call in (
+            lambda: fs.mkdir("new"),
+            lambda: fs.write_bytes("big", b"x"),
+            lambda: fs.rename("a", "b"),
+            lambda: fs.write_bytes("other", b"x"),
+            lambda: fs.open("a/one", "ab", 0).write(b"x"),
+        ):
+            with pytest.raises(OSError) as raised:
+                call()
+            assert raised.value.errno == errno.ENOSPC
+        monkeypatch.undo()
+        assert in_overlay(fs) == before
+        fs.mkdir("new")
+    with Overlay.resume(objects, directory) as fs:
+        assert fs.is_dir("new")
+        assert fs.read_bytes("kept") == b"kept"
+
+
+# ---------------------------------------------------------------------------------------------------------------- cost
+
+
+def counting(objects: ObjectStore) -> list[int]:
+    """Counts the bytes of the objects that are read from now on, in a list of one number."""
+    read = [0]
+    get = objects.backend.get
+
+    def counted(*which: Any, **how: Any) -> Any:
+        found = get(*which, **how)
+        read[0] += len(found.data)
+        return found
+
+    vars(objects.backend)["get"] = counted
+    return read
+
+
+def test_opening_costs_the_same_whatever_the_tree(tmp_path: Path) -> None:
+    """A directory of 20,000 directories of 50 files each: a million files, made of one small one."""
+    settings = StoreSettings()
+    objects = ObjectStore(MemoryStore(settings), settings)
+    data = b"content"
+    with TreeWriter(objects) as writer:
+        below = writer.directory()
+        for number in range(50):
+            below.add(File(b"f%02d" % number, FILE, 0o644, len(data), file_digest(data)), data)
+        inner = below.finish()
+        top = writer.directory()
+        for number in range(20_000):
+            top.add(Directory(b"d%05d" % number, DIRECTORY, 0o755, *inner))
+        tree = top.finish()
+        writer.publish()
+    assert tree.entries == 1_020_000
+    cold = ObjectStore(objects.backend, settings)
+    read = counting(cold)
+    with Overlay.create(cold, tree.digest) as fs:
+        assert fs.read_bytes("d12345/f17") == data
+        assert len(fs.listdir("d00001")) == 50
+        fs.write_bytes("d12345/f17", b"other")
+        assert read[0] < 100_000
+        with TreeWriter(cold) as writer:
+            fs.fold(writer)
+            writer.flush()
+            assert writer.stats.new_bytes < 100_000
+        assert sum(1 for _ in fs._upper.state.touched()) == 3
+    assert read[0] < 1_000_000
+
+
+def test_an_edit_of_a_large_file_reads_and_writes_little(tmp_path: Path) -> None:
+    """In short form 128 MiB of zeros; benchmarks/overlay.py does it with 10 GiB."""
+    settings = StoreSettings()
+    objects = ObjectStore(MemoryStore(settings), settings)
+    with TreeWriter(objects) as writer:
+        empty = writer.directory().finish()
+        writer.publish()
+    size = 128 << 20
+    with Overlay.create(objects, empty.digest) as fs:
+        with fs.open("large", "wb") as file:
+            file.truncate(size)
+        pushed(objects, fs)
+        read = counting(objects)
+        with fs.open("large", "r+b") as file:
+            file.seek(size // 2)
+            file.write(random.Random(1).randbytes(1024))
+        with TreeWriter(objects) as writer:
+
+            def store(_: Any) -> bool:
+                writer.publish()
+                return True
+
+            fs.commit(writer, store)
+            stats = writer.stats
+        assert read[0] < 1 << 20
+        assert stats.stored_bytes < 100_000
+        assert stats.new_bytes < 20 << 20
+        assert os.stat(fs._upper.directory).st_size < 1 << 20
+        with fs.open("large", "rb") as file:
+            file.seek(size // 2)
+            assert file.read(1024) == random.Random(1).randbytes(1024)
+
+
+def test_chunks_around_an_edit_are_those_of_the_whole_file(tmp_path: Path) -> None:
+    """Cutting around the edits alone gives the very chunks that cutting the whole file gives."""
+    objects = new_objects()
+    pick = random.Random(7)
+    source = tmp_path / "plain"
+    source.mkdir()
+    for turn in range(15):
+        data = bytearray(pick.randbytes(60_000))
+        (source / "big").write_bytes(data)
+        with Overlay.create(objects, stored(objects, source)) as fs:
+            for _ in range(pick.randrange(1, 6)):
+                at = pick.randrange(61_000)
+                new = pick.randbytes(pick.choice([1, 30, 3000]))
+                with fs.open("big", "r+b", 0) as file:
+                    file.seek(at)
+                    file.write(new)
+                if at > len(data):
+                    data += bytes(at - len(data))
+                data[at : at + len(new)] = new
+                if turn % 3 == 0:
+                    cut = pick.randrange(5_000, len(data))
+                    fs.truncate("big", cut)
+                    del data[cut:]
+            root = pushed(objects, fs)
+        again = new_objects()
+        (source / "big").write_bytes(data)
+        assert stored(again, source) == root
+        assert list(objects.chunks(file_digest(data))) == list(again.chunks(file_digest(data)))
+
+
+def test_descriptors_and_memory_are_bounded(tmp_path: Path) -> None:
+    objects = new_objects()
+    with Overlay.create(objects, base_of(objects, tmp_path)) as fs:
+        for number in range(600):
+            fs.write_bytes(f"n{number}", b"%d" % number)
+        assert len(fs._upper.files._open) <= datafiles.MAX_OPEN
+        assert all(fs.read_bytes(f"n{number}") == b"%d" % number for number in range(600))
+        for number in range(600):
+            fs.unlink(f"n{number}")
+        assert [node for node in fs._upper.state.touched() if isinstance(node, nodes.FileNode)] == []
