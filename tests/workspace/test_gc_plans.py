@@ -25,6 +25,12 @@ def made(ground: Ground) -> str:
     return plan_id
 
 
+def put_pipe(path: Path) -> None:
+    """In place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def assert_stale(ground: Ground, plan_id: str, why: str) -> None:
     """It is refused, and nothing has changed."""
     before = ground.objects(), [entry.dropped for entry in ground.repo.log("main", None)]
@@ -179,6 +185,11 @@ def test_a_prefix_that_two_plans_share(ground: Ground) -> None:
         ground.repo.gc_run(plan_id[:8])
 
 
+def _to_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -191,9 +202,9 @@ def test_a_prefix_that_two_plans_share(ground: Ground) -> None:
         lambda path: path.write_bytes(b"\xff"),
         lambda path: path.write_text(path.read_text().replace('"candidates": ', '"candidates": "1', 1)),
         lambda path: path.write_text(path.read_text().replace('"at_ms": 1', '"at_ms": 9', 1)),
-        lambda path: (path.unlink(), os.mkfifo(path)),
+        _to_fifo,
         lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
-        lambda path: (path.with_suffix(".names").unlink(), os.mkfifo(path.with_suffix(".names"))),
+        lambda path: _to_fifo(path.with_suffix(".names")),
     ],
 )
 def test_a_damaged_plan_is_stale(ground: Ground, spoil: object) -> None:
