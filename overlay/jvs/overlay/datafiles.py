@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from contextlib import suppress
@@ -70,22 +71,14 @@ class DataFiles:
     def copy(self, number: int) -> int:
         """The number of a new data file with the bytes of this one; its holes stay holes."""
         source = os.dup(self.fd(number))
+        other = 0
         try:
             other = self.new()
-            target = self.fd(other)
-            size = os.fstat(source).st_size
-            at = 0
-            while at < size:
-                try:
-                    at = os.lseek(source, at, os.SEEK_DATA)
-                except OSError:  # nothing but a hole follows
-                    break
-                end = os.lseek(source, at, os.SEEK_HOLE)
-                while at < end:
-                    data = os.pread(source, min(_BLOCK, end - at), at)
-                    write_all(target, memoryview(data), at)
-                    at += len(data)
-            os.ftruncate(target, size)
+            _copy_data(source, self.fd(other))
+        except OSError:
+            if other:
+                self.drop(other)
+            raise
         finally:
             os.close(source)
         return other
@@ -134,6 +127,25 @@ class DataFiles:
         """Close every descriptor; idempotent."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+def _copy_data(source: int, target: int) -> None:
+    """Copy a file's bytes to an empty one, but for its holes."""
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # nothing but a hole follows
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        while at < end:
+            data = os.pread(source, min(_BLOCK, end - at), at)
+            write_all(target, memoryview(data), at)
+            at += len(data)
+    os.ftruncate(target, size)
 
 
 def write_all(fd: int, view: memoryview, at: int) -> None:

@@ -116,11 +116,13 @@ class Overlay:
             if self._closed:
                 return
             self._closed = True
-            if not self._temporary:
-                self._upper.tell()
-            self._upper.close()
-            if self._temporary:
-                shutil.rmtree(self._upper.directory)
+            try:
+                if not self._temporary:
+                    self._upper.tell()
+            finally:
+                self._upper.close()
+                if self._temporary:
+                    shutil.rmtree(self._upper.directory)
 
     def __enter__(self) -> Self:
         return self

@@ -203,7 +203,13 @@ class Upper:
         if end > MAX_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         content = self._writable(node)
-        write_all(self.files.fd(content.data), data, start)
+        fd = self.files.fd(content.data)
+        try:
+            write_all(fd, data, start)
+        except OSError:
+            if content.extents is None:
+                content.size = os.fstat(fd).st_size  # some of it may be there
+            raise
         content.size = max(content.size, end)
         if content.extents is not None:
             content.extents.add(start, end)
@@ -259,7 +265,11 @@ class Upper:
             else:
                 whole = self.base_files.whole(base)
                 data = self.files.new()
-                write_all(self.files.fd(data), memoryview(whole), 0)
+                try:
+                    write_all(self.files.fd(data), memoryview(whole), 0)
+                except OSError:
+                    self.files.drop(data)
+                    raise
                 self._set_data(node, data, len(whole), time.time_ns())
         elif content.refs > 1:
             self._tell(node)
@@ -296,8 +306,10 @@ class Upper:
         if self._durable:
             self.files.sync()
         old = self.journal
-        self.journal = Journal.create(self._journal_path, self._header(), records, durable=self._durable)
-        old.close()
+        try:
+            self.journal = Journal.create(self._journal_path, self._header(), records, durable=self._durable)
+        finally:  # when it failed too: the old one leads to another state than this one, so nothing may be added to it
+            old.close()
         self.files.sweep()
 
 
