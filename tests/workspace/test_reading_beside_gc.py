@@ -14,8 +14,10 @@ from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import PINS
 from jvs.castore.manifest import Page
 from jvs.castore.verify import Sample
-from jvs.errors import CollectedError
+from jvs.errors import CollectedError, MissingChildrenError
 from jvs.labels.revisions import Resolved
+from jvs.workspace import push
+from jvs.workspace.push import Outcome
 from jvs.workspace.repo import Repo
 from tests.workspace.gc_support import At, Ground, ground
 
@@ -172,3 +174,22 @@ def test_a_pull_keeps_what_the_directory_was(ground: Ground, interrupted: bool) 
 def _pins(ground: Ground) -> int:
     with ground.repo.store.read() as txn:
         return txn.count(PINS)
+
+
+def test_a_push_that_is_overtaken_each_time_is_not_called_damage(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has lost, as often as it tries, what it found to be there already: it says so, and works the next time."""
+    ground.edit()
+    tried = []
+
+    def lose(*_: object) -> Outcome:
+        tried.append(1)
+        raise MissingChildrenError([])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(push, "move", lose)
+        with pytest.raises(CollectedError) as caught:
+            ground.push()
+    assert (caught.value.exit_status, len(tried)) == (1, push.ATTEMPTS)
+    ground.check(ground.push())

@@ -136,9 +136,12 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
                 return _attempt(repo, directory, binding, options, progress)
-            except (MissingChildrenError, MissingObjectError, CollectedError):
+            except (MissingChildrenError, MissingObjectError, CollectedError) as error:
                 # what it has read, or found to be there already, was collected since
                 if attempt == ATTEMPTS:
+                    if isinstance(error, MissingChildrenError):  # nothing is damaged: it was there, or is put again
+                        message = "what this push builds on was collected while it ran, again and again"
+                        raise CollectedError(message, next="run the same command again") from error
                     raise
                 repo.objects.forget()
     raise AssertionError("the last attempt returns or raises")
