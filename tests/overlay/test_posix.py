@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,56 @@ def test_a_reader_sees_what_a_writer_writes_later(fs: Overlay) -> None:
                 second.write(b"2")
                 first.write(b"3")
             assert fs.read_bytes(path + "2")[end:] == b"123"
+
+
+@pytest.mark.parametrize("way", ["rmtree", "discard", "rebase"])
+def test_an_open_file_outlives_the_directories_above_it(fs: Overlay, way: str) -> None:
+    fs.write_bytes("full/sub/touched", b"touched")
+    with fs.open("full/file", "r+b", 0) as held, fs.open("full/sub/touched", "r+b", 0) as touched:
+        if way == "rmtree":
+            fs.rmtree("full")
+        elif way == "discard":
+            fs.discard("full")
+        else:
+            fs.rebase(fs.base)
+        before = in_overlay(fs)
+        held.write(b"FU")
+        touched.write(b"TO")
+        assert in_overlay(fs) == before
+        held.seek(0)
+        touched.seek(0)
+        assert (held.read(), touched.read()) == (b"FUll", b"TOuched")
+    assert fs.exists("full/sub") == (way != "rmtree")
+    assert not fs.exists("full/sub/touched")
+
+
+def test_threads_may_share_an_overlay(fs: Overlay) -> None:
+    objects = fs._upper.objects
+    failed: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(20):
+                path = f"d{number}/f{turn % 3}"
+                fs.makedirs(f"d{number}", exist_ok=True)
+                data = b"%d " % turn * 300
+                fs.write_bytes(path, data)
+                assert fs.read_bytes(path) == data
+                assert fs.read_bytes("big") == BIG
+                fs.rename(path, path + "x")
+                if turn % 5 == 0:
+                    pushed(objects, fs)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert in_store(objects, pushed(objects, fs)) == in_overlay(fs)
+    assert [name for name in fs.listdir() if name.startswith("d")] == ["d0", "d1", "d2", "d3"]
 
 
 def test_a_push_leaves_open_files_as_they_are(fs: Overlay) -> None:

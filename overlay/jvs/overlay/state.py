@@ -236,12 +236,22 @@ class State:
     def _gone(self, node: Node) -> None:
         """A node that was taken out is not put in anywhere."""
         below: list[Node] = [node]
+        gone: set[int] = set()
         for one in below:
             one.parent = None
             if isinstance(one, FileNode) and not one.handles:
                 self.release(one)
             elif isinstance(one, Directory):
+                gone.add(id(one))
                 below.extend(child for child in one.changes.values() if child is not None)
+        if gone:  # so is what somebody holds below them
+            for key, held in list(self._held.items()):
+                at: Node | None = held
+                while at is not None and id(at) not in gone:
+                    at = at.parent
+                if at is not None:
+                    del self._held[key]
+                    held.parent = None
 
     def release(self, node: FileNode) -> None:
         """The node needs its content no more."""
