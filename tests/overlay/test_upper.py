@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jvs.castore.digest import Digest, file_digest
+from jvs.castore.hasher import TreeHasher
 from jvs.castore.manifest import DIRECTORY, FILE, Directory, File
 from jvs.castore.memory import MemoryStore
 from jvs.castore.objects import ObjectStore
@@ -135,6 +137,37 @@ def test_a_journal_cut_off_anywhere_gives_an_earlier_state(tmp_path: Path, monke
         before = found
     with Overlay.resume(objects, str(directory)) as fs:
         assert in_store(objects, pushed(objects, fs)) == states[-1]
+
+
+def test_what_was_synced_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    objects = new_objects()
+    base = base_of(objects, tmp_path)
+    directory = str(tmp_path / "upper")
+    child = os.fork()
+    if not child:
+        try:
+            fs = Overlay.create(objects, base, directory)
+            file = fs.open("big", "r+b")
+            file.seek(3000)
+            file.write(b"synced")
+            file.flush()
+            file.raw.sync()  # type: ignore[attr-defined]
+            file.seek(5000)
+            file.write(b"not synced")
+            file.flush()
+            fresh = fs.open("fresh", "wb", 0)
+            fresh.write(b"fresh")
+            fs.rename("a", "moved")
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    original = (tmp_path / "source/big").read_bytes()
+    with Overlay.resume(objects, directory) as fs:
+        assert fs.torn == 0
+        assert fs.read_bytes("big")[:5000] == original[:3000] + b"synced" + original[3006:5000]
+        assert fs.read_bytes("fresh") == b"fresh"
+        assert fs.listdir("moved") == ["b", "one"]
+        assert not fs.exists("a")
 
 
 @pytest.mark.parametrize("part", range(20))
@@ -323,6 +356,19 @@ def test_chunks_around_an_edit_are_those_of_the_whole_file(tmp_path: Path) -> No
         (source / "big").write_bytes(data)
         assert stored(again, source) == root
         assert list(objects.chunks(file_digest(data))) == list(again.chunks(file_digest(data)))
+
+
+def test_a_tree_is_named_without_being_stored(tmp_path: Path) -> None:
+    objects = new_objects()
+    with Overlay.create(objects, base_of(objects, tmp_path)) as fs:
+        with fs.open("big", "r+b") as file:
+            file.seek(4000)
+            file.write(b"edited")
+        fs.write_bytes("new", bytes(5000))
+        hasher = TreeHasher(objects)
+        named = fs.fold(hasher).tree.digest
+        assert [change.path for change in fs.changes()] == [b"big", b"new"]
+        assert pushed(objects, fs) == named
 
 
 def test_descriptors_and_memory_are_bounded(tmp_path: Path) -> None:
