@@ -134,7 +134,7 @@ class TamperedStore(MemoryStore):
         self.instead: dict[Ref, bytes] = {}
         self.reads: list[Ref] = []
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         self.reads.append(Ref(kind, key))
         if (plain := self.instead.get(Ref(kind, key))) is not None:
             return codec.encode(plain, 1)
@@ -176,6 +176,9 @@ class _HookedWriter:
     def put(self, kind: Kind, key: Digest, stored: Stored, children: Sequence[Ref] = ()) -> None:
         self._store.on_put(kind)
         self._inner.put(kind, key, stored, children)
+
+    def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
+        self._inner.replace_layout(page, seq, stored, children)
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         return self._inner.publish(then)

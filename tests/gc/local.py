@@ -104,7 +104,7 @@ class ScheduledLocal(LocalStore):
     def write(self) -> Any:
         return self._writing()
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         self.watch.step("get")
         return super().get(kind, key)
 

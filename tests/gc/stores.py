@@ -239,7 +239,7 @@ class ScheduledMemory(MemoryStore):
             process.atomic = False
         self.watch.committed(process, self.view())
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         self.watch.step("get")
         return super().get(kind, key)
 

@@ -215,8 +215,12 @@ class ObjectWriter(Protocol):
 class Backend(Protocol):
     """Keeps encoded objects. Every call names the kind; every obligation is checked by `conformance`."""
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
-        """The object as it was put. Raises MissingObjectError, IntegrityError when its bytes fail their checksum."""
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
+        """The object as it was put. Raises MissingObjectError, IntegrityError when its bytes fail their checksum.
+
+        check  False: the caller compares what comes of the bytes with a digest of its own, so they need not be compared
+               with their checksum here; when they turn out to be wrong, another `get` says what is wrong with them.
+        """
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:
         """Those of `keys` that the index does not hold; one batch, one consistent view."""

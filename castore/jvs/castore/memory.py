@@ -213,7 +213,7 @@ class MemoryStore:
             prev = record.digest
             yield record
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         held = self._state.objects.get(object_name(kind, key))
         if held is None:
             raise MissingObjectError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from blake3 import blake3
@@ -101,10 +101,7 @@ class ObjectStore:
         """The decoded page; raises MissingObjectError, IntegrityError, ManifestError."""
         page = self._pages.get(digest)
         if page is None:
-            data = self._plain(Kind.PAGE, digest)
-            if page_digest(data) != digest:
-                raise _damaged(Kind.PAGE, digest)
-            page = decode_page(data)
+            page = decode_page(self._named(Kind.PAGE, digest, lambda data: page_digest(data) == digest))
             self._pages.put(digest, page, 1 + len(page.entries) + len(page.children))
         return page
 
@@ -126,16 +123,17 @@ class ObjectStore:
         """The plain bytes of a part. Not compared with its digest: what is cut out of it is checked, file by file."""
         data = self._parts.get(digest)
         if data is None:
-            data = self._plain(Kind.PART, digest)
+            data = self._named(Kind.PART, digest, lambda _: True)
             self._parts.put(digest, data)
         return data
 
     def chunk(self, piece: Piece) -> bytes:
         """The bytes of one chunk, verified."""
-        data = self._plain(Kind.CHUNK, piece.digest)
-        if len(data) != piece.length or file_digest(data) != piece.digest:
-            raise _damaged(Kind.CHUNK, piece.digest)
-        return data
+        return self._named(
+            Kind.CHUNK,
+            piece.digest,
+            lambda data: len(data) == piece.length and file_digest(data) == piece.digest,
+        )
 
     def recipe(self, digest: Digest) -> Recipe:
         """The recipe kept under a file's digest."""
@@ -170,8 +168,24 @@ class ObjectStore:
         """The chunks, or leaves, directly below the recipe kept under a file's digest."""
         return object_children(Kind.RECIPE, digest, self._plain(Kind.RECIPE, digest))
 
-    def _plain(self, kind: Kind, key: Digest) -> bytes:
-        return decode(kind, self.backend.get(kind, key))
+    def _named(self, kind: Kind, key: Digest, is_it: Callable[[bytes], bool]) -> bytes:
+        """The plain bytes of an object that `is_it` knows. Their checksum is looked at only when it does not: comparing
+        every byte twice costs."""
+        try:
+            data = self._plain(kind, key, check=False)
+            if is_it(data):
+                return data
+        except MissingObjectError:
+            raise
+        except IntegrityError:
+            pass  # said better below: with the place
+        data = self._plain(kind, key)
+        if not is_it(data):
+            raise _damaged(kind, key)
+        return data
+
+    def _plain(self, kind: Kind, key: Digest, *, check: bool = True) -> bytes:
+        return decode(kind, self.backend.get(kind, key, check=check))
 
     # -- files -----------------------------------------------------------------------------------------------------
 
@@ -213,6 +227,7 @@ class ObjectStore:
                     return data
                 self._parts.discard(place.key)
                 if place == last:
+                    self._plain(Kind.PART, place.key)  # if it is the part that is damaged, this says where
                     break
             last = place
             self._places.discard(page)

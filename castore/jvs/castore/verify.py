@@ -155,6 +155,17 @@ def _verify_files(
 
 def check_stored(objects: ObjectStore, ref: Ref) -> bytes:
     """The plain bytes of an object, compared with its name as far as it alone allows. Raises IntegrityError."""
+    if ref.kind in (Kind.PAGE, Kind.CHUNK):
+        # their names are digests of all they hold; the checksum is for saying what is wrong, and where
+        try:
+            plain = decode(ref.kind, objects.backend.get(*ref, check=False))
+            check_object(ref.kind, ref.key, plain)
+        except MissingObjectError:
+            raise
+        except IntegrityError:
+            pass
+        else:
+            return plain
     plain = decode(ref.kind, objects.backend.get(*ref))
     check_object(ref.kind, ref.key, plain)
     return plain

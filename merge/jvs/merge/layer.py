@@ -22,7 +22,7 @@ class Layer:
         self._below = below
         self._kept: dict[Ref, Stored] = {}
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         kept = self._kept.get(Ref(kind, key))
         return self._below.get(kind, key) if kept is None else kept
 

@@ -309,7 +309,7 @@ class Damaged:
         self._kind = kind
         self._keys = keys
 
-    def get(self, kind: Kind, key: Digest) -> object:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> object:
         """As the backend does, but for the damage."""
         stored = self._backend.get(kind, key)
         if kind != self._kind or key not in self._keys:

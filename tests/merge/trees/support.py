@@ -49,7 +49,7 @@ class CountingStore(MemoryStore):
         super().__init__(settings)
         self.reads: list[tuple[Kind, Digest]] = []
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         self.reads.append((kind, key))
         return super().get(kind, key)
 

@@ -268,7 +268,7 @@ def test_what_two_renames_leave_is_a_conflict_in_both_places(binary: bool) -> No
 
 
 def test_a_moved_file_that_meets_a_symlink_keeps_its_other_conflicts() -> None:
-    moved = {b"g": F(TOP)}
+    moved: Model = {b"g": F(TOP)}
     tree, result = merged({b"f": F(TEXT)}, moved, {b"f": F(OTHER), b"g": L(b"elsewhere")})
     assert said(result) == [("g", "type"), ("g~ours", "content")]
     assert b"<<<<<<<" in tree[b"g~ours"][0]

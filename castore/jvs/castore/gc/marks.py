@@ -1,4 +1,4 @@
-"""What every write transaction owes the collectors, and what they write down in the store (DESIGN 6, docs/gc-protocol.md).
+"""What every write transaction owes the collectors, and what they write down in the store (docs/gc-protocol.md).
 
 A collector goes through three states, each entered by a transaction of its own:
 

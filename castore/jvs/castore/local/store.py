@@ -258,7 +258,7 @@ class LocalStore:
 
     # -- objects
 
-    def get(self, kind: Kind, key: Digest) -> Stored:
+    def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         """See `backend.Backend`."""
         name = object_name(kind, key)
         failed: JvsError | None = None
@@ -274,7 +274,7 @@ class LocalStore:
             # An object may have moved to another pack since it was looked up: as long as it does, look again.
             last, row = value, ObjectRow(value)
             try:
-                return self._packs.read(kind, key, row.pack, row.offset, row.stored)
+                return self._packs.read(kind, key, row.pack, row.offset, row.stored, check=check)
             except IntegrityError as exc:
                 failed = exc
             except OSError as exc:

@@ -1,4 +1,4 @@
-"""What collecting garbage costs: `python benchmarks/gc.py` measures and writes `GC.md`.
+"""What collecting garbage costs: `python benchmarks/garbage.py` measures and writes `GC.md`.
 
 Each part stands alone (`--only mark half peers busy verify`). The targets are those of the issue that asked for gc.
 """
@@ -305,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.rmtree(work, ignore_errors=True)
     machine = describe_machine("plain folder", cpus)
     where = f"{machine['processor']}, {machine['memory']}, {machine['kernel']}"
-    head = f"# Collecting garbage\n\nWritten by `python benchmarks/gc.py` on {where}."
+    head = f"# Collecting garbage\n\nWritten by `python benchmarks/garbage.py` on {where}."
     options.page.write_text("\n".join([head, "", *table(["what", "measured", "target"], rows), ""]))
     return 0
 
