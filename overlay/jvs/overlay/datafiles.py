@@ -40,7 +40,7 @@ class DataFiles:
         """The number of a new, empty data file, already open."""
         number = self._next
         path = self.path(number)
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             fd = os.open(path, flags, 0o600)
         except FileNotFoundError:
