@@ -271,5 +271,5 @@ class Machine(RuleBasedStateMachine):
             assert in_overlay(self.fs) == on_disk(self.plain)
 
 
-Machine.TestCase.settings = settings(max_examples=15, stateful_step_count=STEPS, deadline=None)
+Machine.TestCase.settings = settings(max_examples=10, stateful_step_count=STEPS, deadline=None)
 TestMachine = Machine.TestCase

@@ -74,6 +74,11 @@ WAYS = [
 ]
 
 
+# in short form without those that are much like another one
+ALIKE = {"to-nothing", "loop", "none/none", "to-full/new", "full/sub", "full/new", "empty/."}
+RENAMED = WAYS if os.environ.get("JVS_TORTURE") == "1" else [way for way in WAYS if way not in ALIKE]
+
+
 def test_every_rename_does_what_the_kernel_does(tmp_path: Path) -> None:
     objects = new_objects()
     wrong = []
@@ -81,7 +86,7 @@ def test_every_rename_does_what_the_kernel_does(tmp_path: Path) -> None:
     template.mkdir()
     build(template)
     base = stored(objects, template)
-    for number, (source, target) in enumerate(itertools.product(WAYS, WAYS)):
+    for number, (source, target) in enumerate(itertools.product(RENAMED, RENAMED)):
         root = tmp_path / str(number)
         root.mkdir()
         build(root)
