@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from blake3 import blake3
@@ -171,21 +172,18 @@ class ObjectStore:
     def _named(self, kind: Kind, key: Digest, is_it: Callable[[bytes], bool]) -> bytes:
         """The plain bytes of an object that `is_it` knows. Their checksum is looked at only when it does not: comparing
         every byte twice costs."""
-        try:
-            data = self._plain(kind, key, check=False)
+        stored = self.backend.get(kind, key, check=False)
+        with suppress(IntegrityError):  # said better below: with the place
+            data = decode(kind, stored)
             if is_it(data):
                 return data
-        except MissingObjectError:
-            raise
-        except IntegrityError:
-            pass  # said better below: with the place
         data = self._plain(kind, key)
         if not is_it(data):
             raise _damaged(kind, key)
         return data
 
-    def _plain(self, kind: Kind, key: Digest, *, check: bool = True) -> bytes:
-        return decode(kind, self.backend.get(kind, key, check=check))
+    def _plain(self, kind: Kind, key: Digest) -> bytes:
+        return decode(kind, self.backend.get(kind, key))
 
     # -- files -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ never hides the next. Collectors may remove things meanwhile: only a snapshot mu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -157,14 +158,10 @@ def check_stored(objects: ObjectStore, ref: Ref) -> bytes:
     """The plain bytes of an object, compared with its name as far as it alone allows. Raises IntegrityError."""
     if ref.kind in (Kind.PAGE, Kind.CHUNK):
         # their names are digests of all they hold; the checksum is for saying what is wrong, and where
-        try:
-            plain = decode(ref.kind, objects.backend.get(*ref, check=False))
+        stored = objects.backend.get(*ref, check=False)
+        with suppress(IntegrityError):
+            plain = decode(ref.kind, stored)
             check_object(ref.kind, ref.key, plain)
-        except MissingObjectError:
-            raise
-        except IntegrityError:
-            pass
-        else:
             return plain
     plain = decode(ref.kind, objects.backend.get(*ref))
     check_object(ref.kind, ref.key, plain)

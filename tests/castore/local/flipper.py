@@ -29,7 +29,8 @@ ROUNDS = 3
 
 def examine(path: str, *, quick: bool = False) -> list[str]:
     """`env.probe` without the child: this process may die, its parent watches."""
-    if not env._registry:
+    status = os.stat(path)
+    if (status.st_dev, status.st_ino) not in env._registry:
         return list(probe.examine(path, quick=quick))
     problems = lmdb.verify.verify(path)  # type: ignore[no-untyped-call]
     if not problems:  # it is open, and may not be opened a second time
