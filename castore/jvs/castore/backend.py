@@ -218,8 +218,8 @@ class Backend(Protocol):
     def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         """The object as it was put. Raises MissingObjectError, IntegrityError when its bytes fail their checksum.
 
-        check  False: the caller compares the content with a digest of its own, so bytes that are the content itself need
-               not be compared with their checksum here; when they are wrong, another `get` says what is wrong.
+        check  False: the caller compares the content with a digest of its own, so bytes that are the content itself
+               need not be compared with their checksum here; when they are wrong, another `get` says what is.
         """
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:
