@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from jvs.castore.digest import Digest
+from jvs.errors import MissingObjectError
 
 T = TypeVar("T")
 
@@ -50,6 +51,9 @@ _PREFIX: Final = {kind: bytes((kind,)) for kind in Kind}
 LEAVES: Final = frozenset((Kind.CHUNK, Kind.PART))
 """The kinds that have nothing below them."""
 
+WITH_HEIGHT: Final = frozenset((Kind.PAGE, Kind.RECIPE))
+"""The kinds that may have objects of their own kind below them: the collector removes them from the top."""
+
 
 def object_name(kind: Kind, key: Digest) -> bytes:
     """The object's name as one string of bytes: its kind, then its key."""
@@ -59,6 +63,12 @@ def object_name(kind: Kind, key: Digest) -> bytes:
 def ref_of(name: bytes) -> Ref:
     """The inverse of `object_name`."""
     return Ref(Kind(name[0]), name[1:])
+
+
+def missing_object(kind: Kind, key: Digest) -> MissingObjectError:
+    """The error for an object that is not there."""
+    name = kind.name.lower()
+    return MissingObjectError(f"{name} {key.hex()} is not in the store", kind=name, digest=key.hex())
 
 
 class Stored(NamedTuple):

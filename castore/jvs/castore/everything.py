@@ -12,13 +12,13 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 from blake3 import blake3
 
 from jvs.castore import pages
 from jvs.castore.backend import Kind, Ref, object_name
+from jvs.castore.batches import batched
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest, recipe_digest
 from jvs.castore.gc.nameset import Budget, NameSet
@@ -153,7 +153,7 @@ class _Everything:
     def _lone_layouts(self) -> None:
         """Those whose pages are lost."""
         keys = self._objects.backend.keys(Kind.LAYOUT)
-        while batch := list(islice(keys, 4096)):
+        for batch in batched(keys, 4096):
             for key in sorted(self._objects.backend.missing(Kind.PAGE, batch)):
                 self._layout(key)
 
@@ -239,7 +239,7 @@ class _Everything:
                 yield info.key
 
         others = 0
-        for _, read in _ahead(pool, self._read_chunks, _batches(self._covered.without(listed()), BATCH)):
+        for _, read in _ahead(pool, self._read_chunks, batched(self._covered.without(listed()), BATCH)):
             others += self._take(read.result())
         self._tally.add(0, number - others)
 
@@ -285,7 +285,7 @@ class _Everything:
     def _parts(self, pool: ThreadPoolExecutor) -> None:
         """Read every part, and the files in it."""
         wrong: set[bytes] = set()
-        for parts, read in _ahead(pool, self._read_parts, _batches(self._with_slices(), BATCH)):
+        for parts, read in _ahead(pool, self._read_parts, batched(self._with_slices(), BATCH)):
             reads = read.result()
             for part, (plain, error) in zip(parts, reads, strict=True):
                 self._tally.add(len(plain))
@@ -370,9 +370,3 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T])
         if len(waiting) > AHEAD:
             yield waiting.popleft()
     yield from waiting
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

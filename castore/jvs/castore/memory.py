@@ -10,13 +10,24 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from jvs.castore import records
-from jvs.castore.backend import JournalRecord, Kind, Locks, ObjectInfo, Ref, Stored, Table, WriteTxn, object_name
+from jvs.castore.backend import (
+    JournalRecord,
+    Kind,
+    Locks,
+    ObjectInfo,
+    Ref,
+    Stored,
+    Table,
+    WriteTxn,
+    missing_object,
+    object_name,
+)
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import Marks
 from jvs.castore.gc.rescue import transact
 from jvs.castore.publish import Pending, PublishQueue
 from jvs.castore.settings import StoreSettings
-from jvs.errors import CollectedError, IntegrityError, MissingObjectError
+from jvs.errors import CollectedError, IntegrityError
 
 T = TypeVar("T")
 
@@ -216,11 +227,7 @@ class MemoryStore:
     def get(self, kind: Kind, key: Digest, *, check: bool = True) -> Stored:
         held = self._state.objects.get(object_name(kind, key))
         if held is None:
-            raise MissingObjectError(
-                f"{kind.name.lower()} {key.hex()} is not in the store",
-                kind=kind.name.lower(),
-                digest=key.hex(),
-            )
+            raise missing_object(kind, key)
         return held.stored
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from jvs.castore.backend import Codec, Kind, Ref, WriteTxn, object_name, ref_of
+from jvs.castore.backend import WITH_HEIGHT, Codec, Kind, Ref, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import CollectedStore, CondemnedError, MarkedTxn
 from jvs.castore.gc.pins import PUSH, Pin
@@ -25,8 +25,6 @@ MAX_SECONDS = 0.020
 
 P = TypeVar("P")
 T = TypeVar("T")
-WITH_HEIGHT = frozenset((Kind.PAGE, Kind.RECIPE))
-"""The kinds that may have objects of their own kind below them: the collector removes them from the top."""
 
 
 class Pending(NamedTuple, Generic[P]):

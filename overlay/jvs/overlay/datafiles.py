@@ -8,7 +8,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Final
 
-from jvs.overlay.journal import sync_directory
+from jvs.castore.local.descriptors import sync_data, sync_directory
 
 MAX_OPEN: Final = 256
 """Descriptors kept open at most."""
@@ -97,7 +97,7 @@ class DataFiles:
         """Make the data of every file that is new since the last time durable, and their names: a journal that names
         them may be synced afterwards."""
         for number in self._unsynced:
-            os.fsync(self.fd(number))
+            sync_data(self.fd(number))
         self._unsynced.clear()
         for path in self._new_directories:
             sync_directory(path)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from jvs.castore.digest import keyed
+from jvs.castore.local.descriptors import sync_data, sync_directory
 from jvs.errors import IntegrityError
 
 MAGIC: Final = b"jvs overlay 1\n"
@@ -62,7 +63,7 @@ class Journal:
         try:
             _write(fd, data, 0)
             if durable:
-                os.fsync(fd)
+                sync_data(fd)
             os.rename(temp, path)
             if durable:
                 sync_directory(os.path.dirname(path))
@@ -109,7 +110,7 @@ class Journal:
     def sync(self) -> None:
         """Make everything appended durable."""
         if not self._synced:
-            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+            sync_data(self._fd)
             self._synced = True
 
     def close(self) -> None:
@@ -117,15 +118,6 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def sync_directory(path: str) -> None:
-    """Make the entries of a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _encode(number: int, item: object) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jvs.castore.digest import DIGEST_SIZE, Digest
+from jvs.castore.local.descriptors import sync_data
 from jvs.castore.manifest import Entry
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError, LockedError
@@ -157,7 +158,7 @@ class Upper:
         self.tell()
         if self._durable:
             if node is not None and node.content is not None:
-                os.fsync(self.files.fd(node.content.data))
+                sync_data(self.files.fd(node.content.data))
             self.files.sync()
         self.journal.sync()
         self.files.sweep()

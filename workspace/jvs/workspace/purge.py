@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from jvs.castore import binding as bindings
 from jvs.castore import purged
 from jvs.castore.backend import Kind, ReadTxn, WriteTxn, object_name
+from jvs.castore.batches import batched
 from jvs.castore.digest import Digest, file_digest, keyed
 from jvs.castore.gc.collection import Collection, Limits, Removed, take_over
 from jvs.castore.gc.mark import Mark
@@ -244,7 +244,7 @@ class _Purge:
         """Put what goes on the list."""
         assert self._id is not None
         self._files.update(found.gone)
-        for batch in _chunked([*found.gone, *found.chunks], MAX_DIGESTS):
+        for batch in batched([*found.gone, *found.chunks], MAX_DIGESTS):
             with self._store.write() as txn:
                 fresh = [digest for digest in batch if not purged.is_purged(txn, digest)]
                 if fresh:
@@ -256,7 +256,7 @@ class _Purge:
         with TreeWriter(objects, allow_purged=True) as writer:
             ignored = Listener(lambda *_: None, lambda *_: None)
             rewriter = Rewriter(writer, self._selection, ignored, self._step)
-            for batch in _chunked(found.snapshots, MAX_PAIRS):
+            for batch in batched(found.snapshots, MAX_PAIRS):
                 pairs = [(old, None if old == self._whole else rewriter.without(old)) for old in batch]
 
                 def record(txn: WriteTxn, pairs: list[tuple[Digest, Digest | None]] = pairs) -> None:
@@ -497,9 +497,3 @@ def _nothing(whole: Digest | None) -> UnknownError:
     if whole is not None:
         return UnknownError(f"nothing keeps the snapshot {whole.hex()[:12]}", next="jvs fs gc run")
     return UnknownError("no snapshot that is kept has such a path", code="unknown-path", next="jvs fs tree REV")
-
-
-def _chunked(items: Iterable[T], count: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, count)):
-        yield batch

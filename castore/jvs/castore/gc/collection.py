@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from jvs.castore.backend import Kind, Lock, ReadTxn, Table, object_name, ref_of
+from jvs.castore.backend import WITH_HEIGHT, Kind, Lock, ReadTxn, Table, object_name, ref_of
+from jvs.castore.batches import batched
 from jvs.castore.digest import Digest
-from jvs.castore.gc.mark import SWEEP_ORDER, WITH_HEIGHTS, Mark, Ranked, Step
+from jvs.castore.gc.mark import SWEEP_ORDER, Mark, Ranked, Step
 from jvs.castore.gc.marks import (
     COLLECTORS,
     CONDEMNED,
@@ -36,8 +37,6 @@ from jvs.castore.gc.nameset import Budget, NameSet
 from jvs.castore.gc.pins import live_pins, remove_dead_pins
 from jvs.castore.gc.rescue import uncondemn
 from jvs.errors import IntegrityError, JvsError, MissingObjectError, NoSpaceError, StateError
-
-T = TypeVar("T")
 
 Roots = Callable[[ReadTxn], Iterable[Digest]]
 """The root pages that are to be kept, as of a transaction. Live pins are added by the collector."""
@@ -194,13 +193,13 @@ class Collection:
         if self._incremental:
             self._list_fresh(listed)
         else:
-            for kind in WITH_HEIGHTS:
+            for kind in WITH_HEIGHT:
                 for number, info in enumerate(self._store.list(kind)):
                     listed.of(kind, info.height).update((info.key,))
                     if not number % 4096:
                         step(self._mark.read)
         for kind in SWEEP_ORDER:
-            whole = not self._incremental and kind not in WITH_HEIGHTS
+            whole = not self._incremental and kind not in WITH_HEIGHT
             for height in (0,) if whole else listed.heights(kind):
                 keys = self._store.keys(kind) if whole else listed.of(kind, height)
                 for key in self._mark.reached.of(kind, height).without(keys):
@@ -208,7 +207,7 @@ class Collection:
 
     def _list_fresh(self, listed: Ranked) -> None:
         """Everything inserted since the last complete mark, and what is condemned."""
-        for names in _chunked(self._fresh_and_condemned()):
+        for names in batched(self._fresh_and_condemned(), BATCH):
             with self._store.read() as txn:
                 for name in names:
                     ref = ref_of(name)
@@ -228,7 +227,7 @@ class Collection:
     def older(self, names: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
         """Those of `names` that were not inserted since the registration: whoever inserts something may yet make it
         part of a root."""
-        for batch in _chunked(names):
+        for batch in batched(names, BATCH):
             with self._store.read() as txn:
                 keys = [sweep_key(self._me.id, name, height) for name, height in batch]
                 inserted = [txn.get(CONDEMNED, key) is not None for key in keys]
@@ -247,7 +246,7 @@ class Collection:
         """
         self._partial = partial
         try:
-            for batch in _chunked(names):
+            for batch in batched(names, BATCH):
                 with self._store.write() as txn:
                     for name, height in batch:
                         txn.put(CONDEMNED, sweep_key(self._me.id, name, height), b"")
@@ -288,11 +287,11 @@ class Collection:
             txn.delete(STATE, b"complete")
         with store.read() as view:
             gone = list(roots.without(key for key, _ in view.scan(ROOTS)))
-        for batch in _chunked(gone):
+        for batch in batched(gone, BATCH):
             with store.write() as txn:
                 for name in batch:
                     txn.delete(ROOTS, name)
-        for batch in _chunked(roots):
+        for batch in batched(roots, BATCH):
             with store.write() as txn:
                 for name in batch:
                     if txn.get(ROOTS, name) is None:
@@ -316,7 +315,7 @@ def drain(store: CollectedStore, collector: Collector) -> Collector:
     """Un-condemn every root that was made while a collector that has flipped was marking; the collector after it."""
     with store.read() as txn:
         names = list(told(txn, collector))
-    for batch in _chunked(names):
+    for batch in batched(names, BATCH):
         uncondemn(store, batch)
         with store.write() as txn:
             for name in batch:
@@ -393,12 +392,6 @@ def _forget(store: CollectedStore, collector: Collector) -> None:
                 left += len(rows)
             if not left:
                 txn.delete(COLLECTORS, collector.id)
-
-
-def _chunked(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
 
 
 def _stopped(error: IntegrityError) -> IntegrityError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from jvs.castore import codec
-from jvs.castore.backend import Kind, Ref, Store, object_name, ref_of
+from jvs.castore.backend import WITH_HEIGHT, Kind, Ref, Store, missing_object, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import is_lost
 from jvs.castore.gc.nameset import Budget, NameSet
@@ -28,7 +28,6 @@ Step = Callable[[int], None]
 
 SWEEP_ORDER: Final = (Kind.PAGE, Kind.LAYOUT, Kind.RECIPE, Kind.PART, Kind.CHUNK)
 """Parents before children; among pages and among recipes by falling height."""
-WITH_HEIGHTS: Final = (Kind.PAGE, Kind.RECIPE)
 _STEP_EVERY: Final = 256
 
 
@@ -106,12 +105,12 @@ class Mark:
             by_kind.setdefault(kind, []).append(key)
         for kind, keys in by_kind.items():
             chosen = keys if self._choose is None else self._choose(kind, keys)
-            if kind in WITH_HEIGHTS:
+            if kind in WITH_HEIGHT:
                 for key, info in zip(chosen, self._store.infos(kind, chosen), strict=True):
                     if info is not None:
                         self.reached.of(kind, info.height).update((key,))
                     elif not self._passes(kind, key):
-                        raise missing(kind, key)
+                        raise missing_object(kind, key)
             else:
                 self.reached.of(kind, 0).update(chosen)
 
@@ -125,10 +124,3 @@ class Mark:
         if has_layout:
             self._note((Ref(Kind.LAYOUT, key),))
         return passes
-
-
-def missing(kind: Kind, key: Digest) -> MissingObjectError:
-    """The error for an object that something refers to and that is not there."""
-    return MissingObjectError(
-        f"{kind.name.lower()} {key.hex()} is not in the store", kind=kind.name.lower(), digest=key.hex()
-    )

@@ -6,11 +6,11 @@ pages get new layouts, over new parts that hold nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from jvs.castore.backend import Backend, Codec, Kind, Ref, Stored
+from jvs.castore.batches import batched
 from jvs.castore.digest import Digest
 from jvs.castore.gc.mark import Step
 from jvs.castore.layout import Place, encode_layout
@@ -18,8 +18,6 @@ from jvs.castore.manifest import small_files
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import pack_parts
 from jvs.errors import MissingChildrenError, MissingObjectError
-
-T = TypeVar("T")
 
 BATCH: Final = 128
 """Pages that are published together ..."""
@@ -54,7 +52,7 @@ def riddled(objects: ObjectStore, pages: Iterable[Digest], step: Step) -> set[Di
         if not number % 256:
             step(number)
     found: set[Digest] = set()
-    for keys in _chunked(covered, 1024):
+    for keys in batched(covered, 1024):
         for key, info in zip(keys, objects.backend.infos(Kind.PART, keys), strict=True):
             if info is not None and _merged(covered[key]) != [(0, info.size)]:
                 found.add(key)
@@ -72,7 +70,7 @@ def relayout(
     moved: dict[Digest, Place] = {}
     concerned = (page for page in pages if _concerned(objects, page, parts))
     done = 0
-    for batch in _chunked(concerned, BATCH):
+    for batch in batched(concerned, BATCH):
         waiting = batch
         for _ in range(ROUNDS):
             try:
@@ -149,9 +147,3 @@ def _merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _chunked(items: Iterable[T], count: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, count)):
-        yield batch

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from jvs.castore import codec, records
-from jvs.castore.backend import LEAVES, Codec, JournalRecord, Kind, Ref, WriteTxn, object_name, ref_of
+from jvs.castore.backend import LEAVES, WITH_HEIGHT, Codec, JournalRecord, Kind, Ref, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.local import env
 from jvs.castore.local.committed import SIZE as COMMITTED_SIZE
@@ -26,7 +26,7 @@ from jvs.castore.local.pack import SEAL_AT, PackReader, pack_of
 from jvs.castore.local.scan import scan_pack
 from jvs.castore.local.tables import PackRow
 from jvs.castore.local.txn import LocalWriteTxn, Place
-from jvs.castore.publish import WITH_HEIGHT, Pending
+from jvs.castore.publish import Pending
 from jvs.errors import JvsError
 
 Replay = Callable[[WriteTxn, Iterable[JournalRecord]], Iterable[Digest]]

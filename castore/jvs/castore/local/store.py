@@ -11,7 +11,16 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from jvs.castore import records
-from jvs.castore.backend import JournalRecord, Kind, Locks, ObjectInfo, Stored, WriteTxn, object_name
+from jvs.castore.backend import (
+    JournalRecord,
+    Kind,
+    Locks,
+    ObjectInfo,
+    Stored,
+    WriteTxn,
+    missing_object,
+    object_name,
+)
 from jvs.castore.digest import Digest
 from jvs.castore.gc.rescue import transact
 from jvs.castore.local.committed import CommittedFile, check_not_rolled_back, rolled_back
@@ -29,7 +38,6 @@ from jvs.castore.settings import StoreSettings
 from jvs.errors import (
     IntegrityError,
     JvsError,
-    MissingObjectError,
     NoSpaceError,
     NoStoreError,
     ReadOnlyError,
@@ -289,9 +297,7 @@ class LocalStore:
                     pack=row.pack.hex(),
                     offset=row.offset,
                 )
-        raise MissingObjectError(
-            f"{kind.name.lower()} {key.hex()} is not in the store", kind=kind.name.lower(), digest=key.hex()
-        )
+        raise missing_object(kind, key)
 
     def missing(self, kind: Kind, keys: Iterable[Digest]) -> set[Digest]:
         """See `backend.Backend`."""
