@@ -146,10 +146,7 @@ class Collection:
     def _roots_in(self, txn: ReadTxn, roots: Roots) -> NameSet:
         found = self._budget.set(_NAME_SIZE)
         found.update(object_name(Kind.PAGE, root) for root in roots(txn))
-        # What a living pin names is there: one that names something else is being removed by another collector, which
-        # holds its lock.
-        pinned = (name for _, name in live_pins(txn, self._store.locks))
-        found.update(name for name in pinned if txn.info(*ref_of(name)) is not None)
+        found.update(name for _, name in live_pins(txn, self._store.locks))
         return found
 
     def _is_lost(self, error: MissingObjectError, roots: Roots, found: NameSet) -> bool:

@@ -12,7 +12,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Final
 
-from jvs.castore.backend import Kind, Lock, Locks, ReadTxn, WriteTxn, object_name
+from jvs.castore.backend import Kind, Lock, Locks, ReadTxn, WriteTxn, object_name, ref_of
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import PINS, CollectedStore, MarkedTxn
 from jvs.errors import JvsError
@@ -98,12 +98,16 @@ def pin_snapshot(store: CollectedStore, root: Digest, what: str, *, if_there: It
 
 
 def live_pins(txn: ReadTxn, locks: Locks) -> Iterator[tuple[str, bytes]]:
-    """(what holds it, object name) of each root of each pin whose holder lives."""
+    """(what holds it, object name) of each root of each pin whose holder lives.
+
+    What a living pin names is there: one that names something else is being removed by a collector, which holds its
+    lock.
+    """
     holder, alive = b"", False
     for key, value in txn.scan(PINS):
         if len(key) == _ID_SIZE:
             holder, alive = value, _alive(locks, key.hex())
-        elif alive:
+        elif alive and txn.info(*ref_of(key[_ID_SIZE:])) is not None:
             yield holder.decode("utf-8", "replace"), key[_ID_SIZE:]
 
 
