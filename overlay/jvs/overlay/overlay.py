@@ -291,6 +291,16 @@ class Overlay:
         }
         return os.stat_result((*fields, *times), more)
 
+    def digest(self, path: AnyPath, *, follow_symlinks: bool = True) -> Digest | None:
+        """The digest of a file or a directory that is as the store has it; None for what was touched, and for links."""
+        with self._lock:
+            node = self._node(path, follow=follow_symlinks)
+            if isinstance(node, Directory):
+                return None if node.dirty else node.base
+            if isinstance(node, FileNode) and node.content is None and node.base is not None:
+                return node.base.file.digest
+            return None
+
     def exists(self, path: AnyPath) -> bool:
         """As `os.path.exists`."""
         return self.is_kind(path, 0)
@@ -594,6 +604,25 @@ class Overlay:
                 raise fail(errno.EISDIR, target)
             check_new(new, target)
             self._upper.do("copy", node.path(), new.path(), time.time_ns())
+
+    def graft(self, snapshot: Digest, source: AnyPath, target: AnyPath) -> None:
+        """Make `target` be what another snapshot of the store has at `source` (no link on the way is followed), by
+        reference. A file or link takes the place of a file or link, a directory goes to where nothing is yet. Who
+        calls it keeps that snapshot until the next push."""
+        raw = raw_path(source).strip(b"/")
+        with self._lock:
+            found = self._upper.objects.find(snapshot, tuple(raw.split(b"/")))
+            if found is None:
+                raise fail(errno.ENOENT, source)
+            new = entry_at(self._upper.state, target)
+            if new.dots:
+                raise fail(errno.EBUSY, target)
+            if new.node is not None and found.entry[1] == DIRECTORY:
+                raise fail(errno.EEXIST, target)
+            if isinstance(new.node, Directory):
+                raise fail(errno.EISDIR, target)
+            check_new(new, target)
+            self._upper.do("graft", snapshot, raw, new.path(), time.time_ns())
 
     # -- as a whole ------------------------------------------------------------------------------------------------
 

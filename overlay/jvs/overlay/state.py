@@ -11,6 +11,7 @@ in records are canonical (no links, no dots), and who makes a record has checked
 | remove, path, ns | a file, a link, or a directory |
 | rename, from, to, ns | what was there before is removed |
 | copy, from, to, ns | by reference; what was there before is removed |
+| graft, snapshot, from, to, ns | by reference, out of a snapshot; what was there before is removed |
 | chmod, path, mode, ns | |
 | utime, path, atime, mtime, ns | |
 | data, path, data, ns | the file's bytes are this data file from now on |
@@ -94,15 +95,16 @@ class State:
         key = (id(directory), entry[0])
         node = self._held.get(key)
         if node is None:
-            if entry[1] == FILE:
-                node = FileNode(directory, entry[0], entry[2], self.time_ns, 0, Where(page, entry))
-            elif entry[1] == DIRECTORY:
-                base = self.objects.descend(entry)
-                node = Directory(directory, entry[0], entry[2], self.time_ns, 0, base)
-            else:
-                node = LinkNode(directory, entry[0], entry[2], self.time_ns)
-            self._held[key] = node
+            node = self._held[key] = self._made(directory, page, entry, self.time_ns, 0)
         return node
+
+    def _made(self, directory: Directory, page: Digest, entry: Entry, ns: int, ino: int) -> Node:
+        """A node that shows an entry of the store."""
+        if entry[1] == FILE:
+            return FileNode(directory, entry[0], entry[2], ns, ino, Where(page, entry))
+        if entry[1] == DIRECTORY:
+            return Directory(directory, entry[0], entry[2], ns, ino, self.objects.descend(entry))
+        return LinkNode(directory, entry[0], entry[2], ns, ino)
 
     def cached(self, path: bytes) -> Directory | None:
         """The directory at a canonical path, when it was looked at lately."""
@@ -306,6 +308,15 @@ class State:
             self._gone(self._take(directory, name, ns))
         self._insert(directory, name, self._clone(node, directory, name, ns), ns)
 
+    def graft(self, root: Digest, source: bytes, target: bytes, ns: int) -> None:
+        found = self.objects.find(root, tuple(source.split(b"/")))
+        if found is None:
+            raise IntegrityError("the journal of an overlay takes from a snapshot what it does not have")
+        directory, name = self._place(target)
+        if self.lookup(directory, name) is not None:
+            self._gone(self._take(directory, name, ns))
+        self._insert(directory, name, self._made(directory, *found, ns, self._ino()), ns)
+
     def _clone(self, node: Node, parent: Directory, name: bytes, ns: int) -> Node:
         """A copy of a node that shares all content: what was touched below it is copied, what was not is shared."""
         first = self._clone_one(node, parent, name, ns)
@@ -499,7 +510,9 @@ def _name_of(entry: Entry) -> bytes:
 
 _OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     name: getattr(State, name)
-    for name in "create mkdir symlink remove rename copy chmod utime data cow unshare wrote cut discard node".split()
+    for name in (
+        "create mkdir symlink remove rename copy graft chmod utime data cow unshare wrote cut discard node".split()
+    )
 }
 
 __all__ = ["CACHED_DIRECTORIES", "Extents", "State", "where_of"]
