@@ -2,7 +2,8 @@
 
 Every failure a caller can meet is a `JvsError` with a stable string `code`. `CODES` maps a code to the exit
 status of the command line, the HTTP status of the server and the default "next" sentence, so the same failure
-reads the same everywhere. Codes are append-only: never renamed, never reused for another meaning.
+reads the same everywhere. Codes are append-only: never renamed, never reused for another meaning. Beside them stand
+the names (`E_LOCK_CONFLICT` ...) that scripts written for the first JVS look for.
 """
 
 from __future__ import annotations
@@ -12,21 +13,26 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class CodeInfo(NamedTuple):
-    """What one error code means: exit status, HTTP status, and the sentence that says what to do next."""
+    """What one error code means: exit status, HTTP status, the sentence that says what to do next, and the name that
+    the first JVS had for it, if it knew such a failure."""
 
     exit: int
     http: int
     next: str | None = None
+    error_code: str | None = None
 
 
 CODES: dict[str, CodeInfo] = {
     # malformed operands: the caller can fix the call
     "usage": CodeInfo(2, 400, "jvs --help"),
-    "bad-label-name": CodeInfo(2, 400, "choose a name such as main or agent/1 (letters, digits, . _ - and /)"),
+    "bad-label-name": CodeInfo(
+        2, 400, "choose a name such as main or agent/1 (letters, digits, . _ - and /)", "E_NAME_INVALID"
+    ),
+    "bad-name": CodeInfo(2, 400, "choose a name such as exp-1 (letters, digits, . _ and -)", "E_NAME_INVALID"),
     "bad-id": CodeInfo(2, 400, "jvs fs log LABEL"),
     "bad-revision": CodeInfo(2, 400, "jvs fs ls"),
     "ambiguous-revision": CodeInfo(2, 400, "type more digits of the id"),
-    "bad-path": CodeInfo(2, 400, None),
+    "bad-path": CodeInfo(2, 400, None, "E_PATH_ESCAPE"),
     "bad-message": CodeInfo(2, 400, "shorten the message to 4,096 bytes of UTF-8"),
     "bad-setting": CodeInfo(2, 400, "jvs fs init --help"),
     "not-a-directory": CodeInfo(2, 400, None),
@@ -39,13 +45,17 @@ CODES: dict[str, CodeInfo] = {
     "unknown-source": CodeInfo(5, 404, None),
     "unknown-tag": CodeInfo(5, 404, "jvs fs log LABEL"),
     "unknown-pin": CodeInfo(5, 404, "jvs fs pins"),
+    "unknown-ref": CodeInfo(5, 404, "jvs ref list"),
+    "unknown-session": CodeInfo(5, 404, "jvs fs sessions"),
     "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan"),
     "unknown-policy": CodeInfo(5, 404, "jvs fs retention show"),
     # the store itself
-    "no-store": CodeInfo(10, 404, "jvs fs init"),
-    "not-a-store": CodeInfo(10, 404, "jvs fs init PATH"),
+    "no-store": CodeInfo(10, 404, "jvs fs init", "E_NOT_REPO"),
+    "not-a-store": CodeInfo(10, 404, "jvs fs init PATH", "E_NOT_REPO"),
     "foreign-store": CodeInfo(10, 403, "name it yourself: --store PATH"),
-    "format-unsupported": CodeInfo(1, 500, "upgrade jvs: this store was written by a newer version"),
+    "format-unsupported": CodeInfo(
+        1, 500, "upgrade jvs: this store was written by a newer version", "E_FORMAT_UNSUPPORTED"
+    ),
     "network-filesystem": CodeInfo(1, 500, "put the store on a local disk: --store PATH"),
     "unsupported-platform": CodeInfo(1, 501, "run jvs on Linux or macOS"),
     "missing-extra": CodeInfo(1, 501, None),
@@ -54,7 +64,7 @@ CODES: dict[str, CodeInfo] = {
     "io-error": CodeInfo(1, 500, "jvs fs verify --all"),
     "handle-failed": CodeInfo(1, 500, "open the store again; if it fails once more: jvs fs verify --all"),
     "forked": CodeInfo(1, 500, "open the store in the child process instead of inheriting it"),
-    "locked": CodeInfo(11, 423, "wait for the other command to end, then run this one again"),
+    "locked": CodeInfo(11, 423, "wait for the other command to end, then run this one again", "E_REPO_BUSY"),
     # state
     "already-exists": CodeInfo(1, 409, None),
     "label-moved": CodeInfo(6, 409, "jvs fs log LABEL"),
@@ -64,23 +74,30 @@ CODES: dict[str, CodeInfo] = {
     "interrupted-pull": CodeInfo(1, 409, "jvs fs pull REV DIR (it finishes what was interrupted)"),
     "unreadable": CodeInfo(1, 409, "make the files readable, or pass --skip-unreadable"),
     "name-collision": CodeInfo(1, 409, "pull into a file system that tells these names apart"),
-    "unsafe-entry": CodeInfo(1, 403, None),
+    "unsafe-entry": CodeInfo(1, 403, None, "E_PATH_ESCAPE"),
     "merge-conflict": CodeInfo(7, 409, None),
     "no-merge-base": CodeInfo(1, 409, "give a base yourself: --base REV"),
     "no-merge": CodeInfo(1, 409, "jvs fs merge OURS THEIRS --out DIR"),
     "collected": CodeInfo(1, 410, "jvs fs log LABEL (that snapshot was collected; choose a kept one)"),
     "gc-busy": CodeInfo(1, 409, "jvs fs gc run"),
-    "gc-plan-stale": CodeInfo(1, 409, "jvs fs gc plan"),
+    "gc-plan-stale": CodeInfo(1, 409, "jvs fs gc plan", "E_GC_PLAN_MISMATCH"),
     "clock-jump": CodeInfo(1, 409, "--trust-clock"),
     "purged-content": CodeInfo(1, 409, "leave it out (.jvsignore), or push with --allow-purged"),
     "snapshot-in-use": CodeInfo(1, 409, "jvs fs reset LABEL REV"),
+    # the lock of a label
+    "lock-conflict": CodeInfo(11, 423, "jvs lock status", "E_LOCK_CONFLICT"),
+    "lock-not-held": CodeInfo(11, 409, "jvs lock acquire", "E_LOCK_NOT_HELD"),
+    "lock-expired": CodeInfo(11, 409, "jvs lock acquire", "E_LOCK_EXPIRED"),
+    "fencing-mismatch": CodeInfo(11, 409, "jvs lock status", "E_FENCING_MISMATCH"),
     # integrity
-    "damaged": CodeInfo(8, 500, "jvs fs verify --all"),
-    "object-missing": CodeInfo(8, 500, "jvs fs verify --all"),
-    "bad-manifest": CodeInfo(8, 422, "jvs fs verify --all"),
+    "entry-damaged": CodeInfo(8, 500, "jvs doctor", "E_DESCRIPTOR_CORRUPT"),
+    "lineage-broken": CodeInfo(8, 500, "jvs doctor", "E_LINEAGE_BROKEN"),
+    "damaged": CodeInfo(8, 500, "jvs fs verify --all", "E_PAYLOAD_HASH_MISMATCH"),
+    "object-missing": CodeInfo(8, 500, "jvs fs verify --all", "E_PARTIAL_SNAPSHOT"),
+    "bad-manifest": CodeInfo(8, 422, "jvs fs verify --all", "E_PAYLOAD_HASH_MISMATCH"),
     "index-damaged": CodeInfo(8, 500, "jvs doctor --rebuild-index"),
     "index-rolled-back": CodeInfo(8, 500, "jvs doctor --repair"),
-    "journal-damaged": CodeInfo(8, 500, "jvs doctor --repair"),
+    "journal-damaged": CodeInfo(8, 500, "jvs doctor --repair", "E_AUDIT_CHAIN_BROKEN"),
     "interrupted": CodeInfo(130, 499, None),
     "internal": CodeInfo(1, 500, "report this with the output of --debug"),
 }
@@ -108,6 +125,11 @@ class JvsError(Exception):
     def exit_status(self) -> int:
         """Exit status of the command line for this failure."""
         return CODES[self.code].exit
+
+    @property
+    def error_code(self) -> str | None:
+        """The name that the first JVS had for this failure (`E_LOCK_CONFLICT`), if it had one."""
+        return CODES[self.code].error_code
 
 
 class UsageError(JvsError):
@@ -174,6 +196,14 @@ class UnsavedChangesError(StateError):
     """A pull would have lost work: `details["paths"]` (first 20) and `details["count"]`."""
 
     code = "unsaved-changes"
+
+
+class LeaseError(StateError):
+    """The lock of a label stands in the way (lock-conflict), or is not what its holder thinks (lock-not-held,
+    lock-expired, fencing-mismatch): `details` hold `label`, and of whoever holds it `session_id`, `who`, `purpose`,
+    `expires_ms`, `fencing_token`."""
+
+    code = "lock-conflict"
 
 
 class CollectedError(StateError):

@@ -18,13 +18,25 @@ def test_every_code_has_its_exit_status_on_both_surfaces(code: str, jvs: Run, re
     people = jvs("fs", "undo", "main")
     assert people.status == CODES[code].exit
     assert people.out == ""
-    assert people.err.splitlines()[0] == "error: it went wrong"
+    named = CODES[code].error_code
+    assert people.err.splitlines()[0] == "error: it went wrong" + (f" ({named})" if named else "")
     program = jvs("fs", "undo", "main", "--json")
     assert program.status == CODES[code].exit
     assert program.err == ""
     assert program.error["code"] == code
     assert program.error["message"] == "it went wrong"
-    assert set(program.error) == {"code", "message", "next", "details"}
+    assert program.error.get("error_code") == named
+    assert set(program.error) - {"error_code"} == {"code", "message", "next", "details"}
+
+
+def test_the_names_of_the_first_jvs_are_all_there() -> None:
+    names = (
+        "NAME_INVALID PATH_ESCAPE DESCRIPTOR_CORRUPT PAYLOAD_HASH_MISMATCH LINEAGE_BROKEN PARTIAL_SNAPSHOT "
+        "GC_PLAN_MISMATCH FORMAT_UNSUPPORTED AUDIT_CHAIN_BROKEN NOT_REPO REPO_BUSY "
+        "LOCK_CONFLICT LOCK_NOT_HELD LOCK_EXPIRED FENCING_MISMATCH"
+    )
+    known = {info.error_code for info in CODES.values()}
+    assert {f"E_{name}" for name in names.split()} <= known
 
 
 def test_the_next_step_follows_and_names_the_label(jvs: Run, repo: FakeRepo) -> None:

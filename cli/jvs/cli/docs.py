@@ -20,8 +20,9 @@ Made by `python -m jvs.cli.docs > docs/cli.md` from the commands themselves; do 
 Data goes to stdout, talk to stderr. What a verb shows to people may change; its JSON and its exit status may not.
 
 * `--json`, before or after the verb: stdout carries exactly one value whatever happens, indented by two spaces, keys as
-  `"key": "value"`. A failure is `{"error": {"code", "message", "next", "details"}}`; a result that is also a failure
-  (a rejected push, a failed verification, a list that broke off) is the result with `error` in it.
+  `"key": "value"`. A failure is `{"error": {"code", "message", "next", "details"}}`, with `error_code` where the first
+  JVS had a name for it, which people see in brackets; a result that is also a failure (a rejected push, a failed
+  verification, a list that broke off) is the result with `error` in it.
 * `-q`: only ids on stdout, only errors on stderr.
 * Ids are 64 hex digits; where one is typed, a unique prefix of 8 or more will do. Times are ISO 8601 in UTC in JSON,
   local time for people. Modes are octal text. Sizes are bytes in JSON, in units of 1,024 for people.
@@ -66,11 +67,13 @@ def _statuses() -> list[str]:
 
 def _codes() -> list[str]:
     rows = (
-        f"| `{code}` | {info.exit} | {_cell(info.next) if info.next else 'in the message'} |"
+        f"| `{code}` | {info.exit} | {_cell(info.next) if info.next else 'in the message'} | "
+        + (f"`{info.error_code}` |" if info.error_code else "|")
         for code, info in sorted(CODES.items(), key=lambda item: (item[1].exit, item[0]))
     )
     return _section(
-        "Error codes", ["| code | exit status | next, unless the error says better |", "|---|---|---|", *rows]
+        "Error codes",
+        ["| code | exit status | next, unless the error says better | `error_code` |", "|---|---|---|---|", *rows],
     )
 
 

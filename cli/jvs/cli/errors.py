@@ -40,9 +40,11 @@ def as_jvs_error(error: BaseException) -> JvsError:
 
 
 def error_json(error: JvsError) -> dict[str, Any]:
-    """{code, message, next, details}."""
+    """{code, error_code?, message, next, details}."""
+    named = {} if error.error_code is None else {"error_code": error.error_code}
     return {
         "code": error.code,
+        **named,
         "message": error.message,
         "next": next_step(error),
         "details": dict(error.details),
@@ -50,8 +52,9 @@ def error_json(error: JvsError) -> dict[str, Any]:
 
 
 def error_lines(error: JvsError) -> list[str]:
-    """`error: ...` in one line, the paths or matches it is about (at most 20), `next: ...`."""
-    lines = [f"error: {plain(error.message)}"]
+    """`error: ... (E_NAME)` in one line, the paths or matches it is about (at most 20), `next: ...`."""
+    named = "" if error.error_code is None else f" ({error.error_code})"
+    lines = [f"error: {plain(error.message)}{named}"]
     for key in _LISTS:
         found = error.details.get(key)
         if isinstance(found, list | tuple):
