@@ -368,8 +368,11 @@ class Labels:
 
     def pin(self, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
         """See LabelStore."""
-        note = self._note(message)
-        return self._store.transact(lambda txn: pins.pin(txn, note, ca_id, until_ms))
+        return self._store.transact(lambda txn: self.pin_in(txn, ca_id, until_ms, message=message))
+
+    def pin_in(self, txn: WriteTxn, ca_id: Digest, until_ms: int | None = None, *, message: str = "") -> Pin:
+        """`pin`, in a transaction."""
+        return pins.pin(txn, self._note(message), ca_id, until_ms)
 
     def unpin(self, target: bytes) -> Sequence[Pin]:
         """See LabelStore."""

@@ -36,6 +36,11 @@ class DataFiles:
         """Where a data file lies."""
         return os.path.join(self._directory, f"{number // _FANOUT:x}", f"{number % _FANOUT:x}")
 
+    def renamed(self, directory: str) -> None:
+        """The directory they are in is at this path now; to be called before there is any."""
+        assert self._next == 1
+        self._directory = directory
+
     def new(self) -> int:
         """The number of a new, empty data file, already open."""
         number = self._next

@@ -72,6 +72,13 @@ class Journal:
             raise
         return cls(fd, len(data), count, durable=durable)
 
+    @staticmethod
+    def header(path: str) -> dict[str, Any]:
+        """The header of the journal at `path`, which others may have open. Raises OSError, IntegrityError."""
+        with open(path, "rb") as file:
+            data = file.read(len(MAGIC) + _HEAD + MAX_RECORD)
+        return _header_of(path, next(_decode(data), (None, 0))[0])
+
     @classmethod
     def open(cls, path: str) -> Opened:
         """Read the journal at `path` to its last good record, and cut off what follows. Raises OSError, and
@@ -85,14 +92,13 @@ class Journal:
             for item, upto in _decode(data):
                 items.append(item)
                 end = upto
-            if not items or not isinstance(items[0], dict):
-                raise IntegrityError(f"{path} is not the journal of an overlay")
+            header = _header_of(path, items[0] if items else None)
             if end < len(data):
                 os.ftruncate(fd, end)
         except BaseException:
             os.close(fd)
             raise
-        return Opened(cls(fd, end, len(items)), items[0], items[1:], len(data) - end)
+        return Opened(cls(fd, end, len(items)), header, items[1:], len(data) - end)
 
     def append(self, record: Record) -> None:
         """Write one record: it survives the process from here on, and a power cut after the next `sync`. Raises
@@ -118,6 +124,12 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _header_of(path: str, item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise IntegrityError(f"{path} is not the journal of an overlay")
+    return item
 
 
 def _encode(number: int, item: object) -> bytes:

@@ -28,11 +28,14 @@ from jvs.overlay.journal import Journal, Record
 from jvs.overlay.nodes import Content, Directory, FileNode
 from jvs.overlay.state import State
 
+LOCK: Final = "lock"
+"""Held (flock, exclusive) by the process that has the layer open."""
+JOURNAL: Final = "journal"
 _FRESH: Final = 4096
 """Ranges that are written before the journal is told unasked."""
 _DATA: Final = {"create": 3, "data": 2, "cow": 2, "unshare": 2}
 """Where these records name a data file."""
-_MOVING: Final = frozenset(("copy", "discard", "remove", "rename"))
+_MOVING: Final = frozenset(("copy", "discard", "graft", "remove", "rename"))
 _ZERO: Final = bytes(1 << 16)
 MAX_SIZE: Final = 2**63 - 1
 
@@ -61,7 +64,11 @@ class Upper:
         self.info = dict(info)
         self.state = State(objects, base, self.files, time_ns)
         self._durable = durable
-        self.journal = Journal.create(self._journal_path, self._header(), durable=durable)
+        try:
+            self.journal = Journal.create(self._journal_path, self._header(), durable=durable)
+        except BaseException:
+            self._unlock()
+            raise
         self.torn = 0
 
     @classmethod
@@ -69,7 +76,7 @@ class Upper:
         """Open a layer as its last user left it. Raises FileNotFoundError, LockedError, IntegrityError."""
         self = cls.__new__(cls)
         self._durable = True
-        if not os.path.exists(os.path.join(directory, "journal")):
+        if not os.path.exists(os.path.join(directory, JOURNAL)):
             raise FileNotFoundError(errno.ENOENT, "no upper layer", directory)
         self._begin(objects, directory)
         try:
@@ -103,13 +110,19 @@ class Upper:
 
     def _begin(self, objects: ObjectStore, directory: str) -> None:
         self.directory = directory
-        self._journal_path = os.path.join(directory, "journal")
-        self._lock_fd = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._journal_path = os.path.join(directory, JOURNAL)
+        path = os.path.join(directory, LOCK)
+        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._lock_fd), os.stat(path)):  # removed, and made anew, in between
+                raise BlockingIOError
         except BlockingIOError:
-            os.close(self._lock_fd)
+            self._unlock()
             raise LockedError(f"another process has the upper layer {directory} open") from None
+        except BaseException:
+            self._unlock()
+            raise
         self.objects = objects
         self.base_files = BaseFiles(objects)
         self.files = DataFiles(os.path.join(directory, "data"))
@@ -123,6 +136,12 @@ class Upper:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def renamed(self, directory: str) -> None:
+        """Its directory was renamed to this path."""
+        self.directory = directory
+        self._journal_path = os.path.join(directory, JOURNAL)
+        self.files.renamed(os.path.join(directory, "data"))
 
     def close(self) -> None:
         """Release everything; what was written stays. Idempotent."""

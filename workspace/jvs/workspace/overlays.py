@@ -17,6 +17,7 @@ from jvs.castore.gc.pins import Pin, pin_snapshot
 from jvs.castore.hasher import TreeHasher
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, MissingChildrenError, MissingObjectError, UsageError
+from jvs.labels.model import Entry
 from jvs.overlay.fold import Folded
 from jvs.overlay.overlay import Overlay
 from jvs.workspace.push import (
@@ -61,6 +62,11 @@ class RepoOverlay(Overlay):
         self._repo, self.origin, self._pin = repo, origin, pin
         return self
 
+    @property
+    def repo(self) -> Repo:
+        """The store that it is of."""
+        return self._repo
+
     def close(self) -> None:
         """As `Overlay.close`; the base may be collected then."""
         super().close()
@@ -94,21 +100,23 @@ class RepoOverlay(Overlay):
                   is none)
         merge     when the label has moved, merge with what moved it, as often as it takes; the overlay then is the
                   merged tree, and files that are open stay as they were, as if removed
-        Nobody else can use the overlay meanwhile, so it is a consistent cut. A rejected push, and a merge with
-        conflicts, are in the result, and leave the overlay as it was. Raises UsageError, PurgedContentError, ...
+        Nobody else can use the overlay meanwhile, so it is a consistent cut. A rejected or detached push, and a merge
+        with conflicts, are in the result, and leave the overlay as it was. Raises UsageError, PurgedContentError, ...
         """
         origin = follow_rename(self._repo, self.origin) or self.origin
         if label is None and not detach:
             label = origin.label
             if label is None:
-                raise UsageError("this push names no label, and the overlay was opened from none")
+                raise UsageError(
+                    "this push names no label, and what it pushes was opened from none", next="name one: --label LABEL"
+                )
         options = PushOptions(label, expected, force, detach, message, allow_purged=allow_purged)
         options.check()
         with self._lock:
             result = self._push(options, origin)
             if result.status != "rejected" or not merge or label is None:
                 return OverlayPush(result)
-            merged = self._merge(label, result.ca_id, message, retries)
+            merged = self._merge(label, origin, result.ca_id, message, retries)
             if merged.error is not None or merged.ca_id is None:
                 return OverlayPush(result._replace(error=merged.error or result.error), merged)
             done = Outcome("advanced", merged.generation, merged.entry_id, merged.ca_id, merged.generation)
@@ -139,12 +147,15 @@ class RepoOverlay(Overlay):
                 def finish(txn: WriteTxn) -> Outcome:
                     if options.allow_purged:
                         allow(txn, repo.actor, tuple(writer.guard.allowed), ca_id)
-                    return move(repo, txn, ca_id, options, expect, parents)
+                    outcome = move(repo, txn, ca_id, options, expect, parents)
+                    if outcome.entry_id is not None and options.label is not None:
+                        self._moving(txn, ca_id, Binding(options.label, outcome.generation or 0, ca_id))
+                    return outcome
 
                 outcome = unchanged(repo, options, ca_id) or writer.publish(finish)
                 assert outcome is not None
                 came_to.append(outcome)
-                if outcome.status == "rejected":
+                if outcome.status in ("rejected", "detached"):
                     return False
                 self._follow(Binding(options.label, outcome.generation or 0, ca_id, outcome.entry_id))
                 return True
@@ -153,14 +164,27 @@ class RepoOverlay(Overlay):
             stats = PushStats(tree.entries, tree.bytes, *writer.stats)
         return result_of(tree.digest, options.label, came_to[0], stats, ())
 
-    def _merge(self, label: str, snapshot: Digest, message: str, retries: int) -> MergeResult:
+    def _merge(self, label: str, origin: Binding, snapshot: Digest, message: str, retries: int) -> MergeResult:
         from jvs.workspace.merging.merge import push_with_merge
 
-        merged = push_with_merge(self._repo, label, snapshot.hex(), self.base.hex(), retries, message)
+        # what the label was when this was made from it; of another label only the history knows
+        base = origin.ca_id if label == origin.label or origin.entry_id is None else None
+
+        def moving(txn: WriteTxn, entry: Entry) -> None:
+            assert entry.to is not None
+            self._moving(txn, snapshot, Binding(label, entry.generation, entry.to))
+
+        merged = push_with_merge(
+            self._repo, label, snapshot.hex(), None if base is None else base.hex(), retries, message, moving
+        )
         if merged.error is None and merged.ca_id is not None:
             self._follow(Binding(label, merged.generation or 0, merged.ca_id, merged.entry_id))
             self.rebase(merged.ca_id)
         return merged
+
+    def _moving(self, txn: WriteTxn, snapshot: Digest, target: Binding) -> None:
+        """Called in the transaction of a push that moves a label. snapshot: what the overlay is; target: the label,
+        its new generation, and the snapshot there (another one when it was merged)."""
 
     def _follow(self, origin: Binding) -> None:
         """From now on it comes from there: keep that snapshot, and the one before no more."""
@@ -176,18 +200,26 @@ def open_overlay(
 ) -> RepoOverlay:
     """An overlay over what a revision means; O(1). `REV:PATH` is the directory at PATH, which no push moves a label to
     unless it is named. directory, info: see `Overlay.create`. Raises UnknownError, CollectedError."""
-    resolved = repo.resolve(revision)
-    ca_id = repo.snapshot_of(resolved)
-    entry = resolved.entry
-    whole = not resolved.path  # part of a label's tree is not what the label moves on from
-    entry_id = entry.id if whole and entry is not None else None
-    origin = Binding(resolved.label if whole else None, resolved.generation or 0, ca_id, entry_id)
+    origin, time_ns = origin_of(repo, revision)
+    ca_id = origin.ca_id
+    assert ca_id is not None
     pin = None if repo.store.readonly else pin_snapshot(repo.store, ca_id, "overlay")
     try:
-        time_ns = 0 if entry is None else entry.at_ms * 1_000_000
         overlay = RepoOverlay.create(repo.objects, ca_id, directory, time_ns=time_ns, info=info)
     except BaseException:
         if pin is not None:
             pin.release()
         raise
     return overlay.bind(repo, origin, pin)
+
+
+def origin_of(repo: Repo, revision: str) -> tuple[Binding, int]:
+    """(where an overlay of a revision comes from, when that was made in ns or 0). Raises UnknownError,
+    CollectedError."""
+    resolved = repo.resolve(revision)
+    ca_id = repo.snapshot_of(resolved)
+    entry = resolved.entry
+    whole = not resolved.path  # part of a label's tree is not what the label moves on from
+    entry_id = entry.id if whole and entry is not None else None
+    origin = Binding(resolved.label if whole else None, resolved.generation or 0, ca_id, entry_id)
+    return origin, 0 if entry is None else entry.at_ms * 1_000_000

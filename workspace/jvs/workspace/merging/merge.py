@@ -6,7 +6,7 @@ A label that moves while its merge is made is merged again, up to `retries` time
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore.backend import WriteTxn
@@ -53,6 +53,8 @@ class MergeOptions(NamedTuple):
     explain: bool = False
     recorded: bool = True
     dry_run: bool = False
+    moved: Callable[[WriteTxn, Entry], None] | None = None
+    """Called in the transaction that moves the label, once it has; again when that begins anew."""
 
     def check(self) -> None:
         """Raise UsageError for what cannot be meant together, and for a malformed label name."""
@@ -120,17 +122,24 @@ def merge(repo: Repo, ours: str, theirs: str, options: MergeOptions) -> MergeRes
 
 
 def push_with_merge(
-    repo: Repo, label: str, snapshot: str, base: str | None = None, retries: int = RETRIES, message: str = ""
+    repo: Repo,
+    label: str,
+    snapshot: str,
+    base: str | None = None,
+    retries: int = RETRIES,
+    message: str = "",
+    moved: Callable[[WriteTxn, Entry], None] | None = None,
 ) -> MergeResult:
     """The loop that whoever works beside others needs: move `label` to a snapshot that was made from an earlier head
     of it; when the label has moved since, merge both, and try again as often as it goes on moving.
 
     snapshot  a revision, for instance the CA id of a push that was rejected
     base      the revision it was made from; None: the history knows (a rejected or detached push from a directory)
+    moved     see `MergeOptions`
     Raises what `merge` does; a conflict is in the result.
     """
     repo.labels.require(label)
-    options = MergeOptions(base=base, into=label, retries=retries, message=message)
+    options = MergeOptions(base=base, into=label, retries=retries, message=message, moved=moved)
     return merge(repo, label, snapshot, options)
 
 
@@ -144,7 +153,7 @@ def _attempt(repo: Repo, ours: Operand, theirs: Operand, options: MergeOptions, 
             return result
         if result.error is not None:
             return _leave(repo, writer, prepared, result, options)
-        return _publish(repo, writer, prepared, result, options.message, target)
+        return _publish(repo, writer, prepared, result, options, target)
 
 
 def writer_of(repo: Repo, options: MergeOptions) -> TreeWriter:
@@ -318,7 +327,12 @@ def _target(repo: Repo, into: str | None, ours: Operand, theirs: Operand) -> Tar
 
 
 def _publish(
-    repo: Repo, writer: TreeWriter, prepared: Prepared, result: MergeResult, message: str, target: Target | None
+    repo: Repo,
+    writer: TreeWriter,
+    prepared: Prepared,
+    result: MergeResult,
+    options: MergeOptions,
+    target: Target | None,
 ) -> MergeResult:
     assert result.ca_id is not None
     ca_id, parents = result.ca_id, prepared.parents
@@ -328,13 +342,16 @@ def _publish(
         return result
     if ca_id == prepared.ours.ca_id and target.entry_id is not None and prepared.forward is not None:
         return result._replace(label=target.name, generation=target.generation, entry_id=target.entry_id)
-    message = message or f"merge {prepared.theirs.text} into {target.name}"
+    message = options.message or f"merge {prepared.theirs.text} into {target.name}"
     if target.entry_id is not None:  # what is merged into is a parent, whatever revision it was named by
         parents = tuple(dict.fromkeys((target.entry_id, *prepared.theirs.sources)))
     request = MoveRequest(target.name, ca_id, target.expect, "merge", parents, message)
 
     def move(txn: WriteTxn) -> Entry:
-        return repo.labels.move_in(txn, request)
+        entry = repo.labels.move_in(txn, request)
+        if options.moved is not None:
+            options.moved(txn, entry)
+        return entry
 
     entry = writer.publish(move)
     assert entry is not None

@@ -1,0 +1,256 @@
+"""A named session: an overlay whose upper layer is in the store, where it survives whoever has it open.
+
+What keeps its base is a pin of the pointer plane, which lasts; while it is open also one that lives as long as the
+process, so that a purge waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from jvs.castore.backend import WriteTxn
+from jvs.castore.binding import Binding
+from jvs.castore.digest import Digest
+from jvs.castore.gc.pins import pin_snapshot
+from jvs.castore.hasher import TreeHasher
+from jvs.errors import CollectedError, JvsError, LockedError, MissingObjectError, StateError, UnknownError, UsageError
+from jvs.labels.durations import parse_duration
+from jvs.labels.store import wall_clock
+from jvs.workspace.overlays import RETRIES, OverlayPush, RepoOverlay, origin_of
+from jvs.workspace.sessions.places import Holder, Places, in_use, remove_holder, write_holder
+from jvs.workspace.sessions.record import INFO, PinText, Pushed, Record, decode, encode, new_uid, parse_pin
+
+if TYPE_CHECKING:
+    from jvs.labels.pins import Pin
+    from jvs.workspace.repo import Repo
+    from jvs.workspace.sessions.control import Control
+
+PATIENCE: Final = 0.3
+"""Seconds to wait for a session that somebody has open: whoever only looks whether it is open holds it for a moment."""
+
+
+class Session(RepoOverlay):
+    """A session that is open; see `RepoOverlay` for its calls. `close` keeps everything on disk. Made by
+    `create_session` and `resume_session`."""
+
+    name: str
+    record: Record
+    control: Control | None = None
+    """The socket at which this process serves it, once it does; closed with it."""
+    _next_pin: Pin | None = None
+
+    def begin(self, repo: Repo, name: str, record: Record, origin: Binding) -> Self:
+        """Have it open, whose upper layer this is. Raises CollectedError when its base is gone."""
+        self.name, self.record = name, record
+        self.bind(repo, origin, None)
+        self._pin = pin_snapshot(repo.store, self.base, f"session {name}")
+        self.announce(None)
+        return self
+
+    @property
+    def directory(self) -> str:
+        """Where its files are."""
+        return self._upper.directory
+
+    def announce(self, mountpoint: str | None) -> None:
+        """Tell others that this process has it open, and where it is mounted."""
+        holder = Holder(os.getpid(), os.uname().nodename, wall_clock(), mountpoint)
+        write_holder(self.directory, holder)
+
+    def close(self) -> None:
+        """Let others have it; everything stays on disk. Idempotent."""
+        if self._closed:
+            return
+        if self.control is not None:
+            self.control.close()
+        remove_holder(self.directory)
+        super().close()
+
+    # -- pushing
+
+    def push(
+        self,
+        label: str | None = None,
+        *,
+        expected: str | None = None,
+        message: str = "",
+        merge: bool = False,
+        force: bool = False,
+        detach: bool = False,
+        allow_purged: bool = False,
+        retries: int = RETRIES,
+    ) -> OverlayPush:
+        """As `RepoOverlay.push`. The pin of the new base is made with the move of the label; where the session comes
+        from is written down with the journal that is made anew; then the pin of the old base goes."""
+        with self._lock:
+            before = self.record.pin
+            self._next_pin = None
+            done = super().push(
+                label,
+                expected=expected,
+                message=message,
+                merge=merge,
+                force=force,
+                detach=detach,
+                allow_purged=allow_purged,
+                retries=retries,
+            )
+            if self.record.pin != before:
+                with suppress(UnknownError):  # somebody else removed it
+                    self._repo.labels.unpin(before)
+            return done
+
+    def _moving(self, txn: WriteTxn, snapshot: Digest, target: Binding) -> None:
+        assert target.label is not None
+        assert target.ca_id is not None
+        pushed = Pushed(target.label, target.generation, snapshot)
+        text = PinText(self.name, self.record.uid, self.record.pushes + 1, pushed)
+        self._next_pin = self._repo.labels.pin_in(txn, target.ca_id, message=str(text))
+
+    def _follow(self, origin: Binding) -> None:
+        assert origin.ca_id is not None
+        pin = self._next_pin
+        if pin is None or pin.ca_id != origin.ca_id:  # the label was there already
+            text = PinText(self.name, self.record.uid, self.record.pushes + 1)
+            pin = self._repo.labels.pin(origin.ca_id, message=str(text))
+        self._go_on_from(origin, pin)
+        with suppress(JvsError):  # the pin that lasts is enough, and the label has moved: this push must be completed
+            super()._follow(origin)
+
+    def _go_on_from(self, origin: Binding, pin: Pin) -> None:
+        """In memory; the journal that is made next has it."""
+        self.origin = origin
+        self.record = self.record._replace(pushes=self.record.pushes + 1, pin=pin.id)
+        self._upper.info[INFO] = encode(self.record, origin)[INFO]
+
+    def recover(self) -> None:
+        """Go on from a push whose process was killed before it was written down here, and see to the pins."""
+        kept = False
+        for pin in self._repo.labels.pins():
+            text = parse_pin(pin.message)
+            if text is None or (text.name, text.uid) != (self.name, self.record.uid):
+                continue
+            if text.number == self.record.pushes:
+                kept = True
+            elif text.number == self.record.pushes + 1 and text.pushed is not None and self._is_at(text.pushed.state):
+                before = self.record.pin
+                self._complete(text.pushed, pin)
+                with suppress(UnknownError):
+                    self._repo.labels.unpin(before)
+                kept = True
+            else:
+                self._repo.labels.unpin(pin.id)
+        if not kept:  # somebody unpinned it
+            text = PinText(self.name, self.record.uid, self.record.pushes)
+            self._repo.labels.pin(self.base, message=str(text))
+
+    def _is_at(self, snapshot: Digest) -> bool:
+        """Whether it is that snapshot, and so nothing was done since."""
+        return self.fold(TreeHasher(self._repo.objects)).tree.digest == snapshot
+
+    def _complete(self, pushed: Pushed, pin: Pin) -> None:
+        """A push moved the label, and was not written down."""
+        entry_id = None
+        with suppress(UnknownError, CollectedError):  # the label was deleted or renamed since
+            entry = self._repo.resolve(f"{pushed.label}@{pushed.generation}").entry
+            entry_id = None if entry is None else entry.id
+        origin = Binding(pushed.label, pushed.generation, pin.ca_id, entry_id)
+        self._go_on_from(origin, pin)
+        super()._follow(origin)
+        self.rebase(pin.ca_id)
+
+
+def create_session(
+    repo: Repo, revision: str, name: str | None = None, *, ttl: str | None = None, opener: str | None = None
+) -> Session:
+    """A new session over what a revision means, open in this process; O(1).
+
+    name    what it is called; None: after the label, with a number
+    ttl     how long it is kept at least when nobody has it open, as `7d`; None: until it is dropped
+    opener  who makes it; None: the actor of `repo`
+    Raises UsageError (bad-name, bad-duration), StateError (already-exists), UnknownError, CollectedError.
+    """
+    repo.store.check_usable(writing=True)
+    places = Places(repo.store.path)
+    now = wall_clock()
+    until = None if ttl is None else now + parse_duration(ttl)
+    if until == now:
+        raise UsageError("a session is kept for some time", code="bad-duration")
+    origin, time_ns = origin_of(repo, revision)
+    base = origin.ca_id
+    assert base is not None
+    with places.alone():
+        if name is None:
+            name = places.free_name(origin.label or "session")
+        path = places.path(name)
+        if os.path.lexists(path):
+            raise StateError(
+                f"there is a session {name} already",
+                next=f"choose another name, or go on with it: jvs fs status {name}",
+                session=name,
+            )
+        uid = new_uid()
+        pin = repo.labels.pin(base, message=str(PinText(name, uid, 0)))
+        record = Record(uid, 0, pin.id, now, repo.actor if opener is None else opener, until)
+        aside = places.aside(uid)
+        session = None
+        try:
+            session = Session.create(repo.objects, base, aside, time_ns=time_ns, info=encode(record, origin))
+            places.settle(aside, path)
+            session._upper.renamed(path)
+            return session.begin(repo, name, record, origin)
+        except BaseException:
+            for made in (aside, path):
+                shutil.rmtree(made, ignore_errors=True)
+            if session is not None:
+                session.close()
+            with suppress(JvsError):  # what cannot be removed now the next gc removes
+                repo.labels.unpin(pin.id)
+            raise
+
+
+def resume_session(repo: Repo, name: str) -> Session:
+    """Go on with a session, as it was left, by whatever end. Raises UnknownError (unknown-session), LockedError (with
+    `pid`, `host`, `mountpoint` in its details) while another process has it open, CollectedError when its base is
+    gone, IntegrityError."""
+    repo.store.check_usable(writing=True)
+    path = Places(repo.store.path).existing(name)
+    session = _open(repo, name, path)
+    try:
+        record, origin = decode(session.info)
+        session.begin(repo, name, record, origin)
+        session.recover()
+    except (MissingObjectError, CollectedError) as error:
+        session.close()
+        raise _no_base(name) from error
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _open(repo: Repo, name: str, path: str) -> Session:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return Session.resume(repo.objects, path)
+        except LockedError:
+            if time.monotonic() >= deadline:
+                raise in_use(name, path) from None
+            time.sleep(PATIENCE / 10)
+        except FileNotFoundError:
+            raise UnknownError(f"there is no session {name}", code="unknown-session", session=name) from None
+        except (MissingObjectError, CollectedError) as error:
+            raise _no_base(name) from error
+
+
+def _no_base(name: str) -> CollectedError:
+    return CollectedError(
+        f"what the session {name} was opened from is no longer in the store: it was unpinned and collected, or purged",
+        next=f"jvs fs drop {name} --force",
+        session=name,
+    )
