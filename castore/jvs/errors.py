@@ -49,6 +49,7 @@ CODES: dict[str, CodeInfo] = {
     "unknown-session": CodeInfo(5, 404, "jvs fs sessions"),
     "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan"),
     "unknown-policy": CodeInfo(5, 404, "jvs fs retention show"),
+    "unknown-engine": CodeInfo(5, 404, "choose juicefs-clone, reflink-copy or copy"),
     # the store itself
     "no-store": CodeInfo(10, 404, "jvs fs init", "E_NOT_REPO"),
     "not-a-store": CodeInfo(10, 404, "jvs fs init PATH", "E_NOT_REPO"),
@@ -83,6 +84,7 @@ CODES: dict[str, CodeInfo] = {
     "gc-plan-stale": CodeInfo(1, 409, "jvs fs gc plan", "E_GC_PLAN_MISMATCH"),
     "clock-jump": CodeInfo(1, 409, "--trust-clock"),
     "purged-content": CodeInfo(1, 409, "leave it out (.jvsignore), or push with --allow-purged"),
+    "engine-unusable": CodeInfo(1, 409, "choose another engine: JVS_ENGINE=copy works everywhere"),
     "snapshot-in-use": CodeInfo(1, 409, "jvs fs reset LABEL REV"),
     # the lock of a label
     "lock-conflict": CodeInfo(11, 423, "jvs lock status", "E_LOCK_CONFLICT"),
