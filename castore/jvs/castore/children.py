@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import socket  # some milliseconds that only those spend who talk to a child
+    import subprocess
 
 LENGTH: Final = struct.Struct("<Q")
 MAX_MESSAGE: Final = 1 << 32
@@ -23,6 +24,28 @@ def python_command(module: str, *arguments: str) -> list[str]:
     process came to be."""
     start = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {module} import main; main()"
     return [sys.executable, "-c", start, json.dumps(sys.path), *arguments]
+
+
+def spawn(module: str, *arguments: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start a child that runs `module` with `arguments`, before which it gets the number of its end of a socket; this
+    end, and the process. Raises OSError."""
+    import socket
+    import subprocess
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                python_command(module, str(theirs.fileno()), *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ours, process
 
 
 def send(sock: socket.socket, data: bytes) -> None:

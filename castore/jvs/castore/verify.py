@@ -85,6 +85,13 @@ class Tally:
         ref = ref_of_error(error, ref)
         self._faults.setdefault((ref, path), Fault(ref, path, error.message))
 
+    def merge(self, checked: Checked) -> None:
+        """Something else was verified, and whoever watches was told of it."""
+        self.objects += checked.objects
+        self.bytes += checked.bytes
+        for fault in checked.faults:
+            self._faults.setdefault((fault.ref, fault.path), fault)
+
     def result(self) -> Checked:
         """What it came to."""
         return Checked(self.objects, self.bytes, list(self._faults.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from jvs.workspace.reading import pinned
 from jvs.workspace.results import Damage, VerifyResult
 
 if TYPE_CHECKING:
+    from jvs.castore.everything.assist import Assistant
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
 
@@ -54,11 +56,14 @@ def verify(repo: Repo, revision: str | None, progress: Progress | None, sample: 
         with pinned(repo, root, what="verify"):
             checked = verification.verify_snapshot(repo.objects, root, meter.tick)
         return VerifyResult(checked.objects, checked.bytes, _damages(as_recorded(repo, checked.faults)))
-    found = list(verify_store(repo.store, objects=False))
-    damaged = [_of_store(finding) for finding in found]
-    if any(finding.kind == "index" for finding in found):
-        return VerifyResult(0, 0, tuple(damaged))  # to read on through a damaged index could end this process
-    checked = verify_objects(repo, progress, sample=sample)
+    from jvs.castore.everything.assist import Assistant
+
+    with Assistant(repo.store.path) if sample is None else nullcontext() as assistant:
+        found = list(verify_store(repo.store, objects=False))  # meanwhile the assistant starts
+        damaged = [_of_store(finding) for finding in found]
+        if any(finding.kind == "index" for finding in found):
+            return VerifyResult(0, 0, tuple(damaged))  # to read on through a damaged index could end this process
+        checked = verify_objects(repo, progress, sample=sample, assistant=assistant)
     wrong = label_faults(repo)
     damaged += _damages(checked.faults if wrong else _with_paths(repo, checked.faults))
     damaged += wrong or lost_snapshots(repo)
@@ -66,18 +71,23 @@ def verify(repo: Repo, revision: str | None, progress: Progress | None, sample: 
 
 
 def verify_objects(
-    repo: Repo, progress: Progress | None, *, content: bool = True, sample: Sample | None = None
+    repo: Repo,
+    progress: Progress | None,
+    *,
+    content: bool = True,
+    sample: Sample | None = None,
+    assistant: Assistant | None = None,
 ) -> verification.Checked:
-    """Verify every object, or those of a sample; see `everything.verify_all`."""
+    """Verify every object, or those of a sample; see `everything.verify.verify_all`."""
     meter = _Meter(progress, None)
     if sample is not None:
         checked = verification.verify_sample(repo.objects, sample, meter.tick)
     else:
-        from jvs.castore.everything import verify_all
+        from jvs.castore.everything.verify import verify_all
 
         spill = os.path.join(repo.store.path, "gc")
         directory = spill if os.path.isdir(spill) and not repo.store.readonly else None
-        checked = verify_all(repo.objects, meter.tick, content=content, directory=directory)
+        checked = verify_all(repo.objects, meter.tick, content=content, directory=directory, assistant=assistant)
     return checked._replace(faults=as_recorded(repo, checked.faults))
 
 
