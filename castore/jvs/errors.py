@@ -45,6 +45,8 @@ CODES: dict[str, CodeInfo] = {
     "unknown-source": CodeInfo(5, 404, None),
     "unknown-tag": CodeInfo(5, 404, "jvs fs log LABEL"),
     "unknown-pin": CodeInfo(5, 404, "jvs fs pins"),
+    "unknown-snapshot": CodeInfo(5, 404, "jvs history"),
+    "unknown-worktree": CodeInfo(5, 404, "jvs worktree list"),
     "unknown-ref": CodeInfo(5, 404, "jvs ref list"),
     "unknown-session": CodeInfo(5, 404, "jvs fs sessions"),
     "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan"),
@@ -57,6 +59,7 @@ CODES: dict[str, CodeInfo] = {
     "format-unsupported": CodeInfo(
         1, 500, "upgrade jvs: this store was written by a newer version", "E_FORMAT_UNSUPPORTED"
     ),
+    "no-repository": CodeInfo(10, 404, "jvs init NAME", "E_NOT_REPO"),
     "network-filesystem": CodeInfo(1, 500, "put the store on a local disk: --store PATH"),
     "unsupported-platform": CodeInfo(1, 501, "run jvs on Linux or macOS"),
     "missing-extra": CodeInfo(1, 501, None),
@@ -69,6 +72,7 @@ CODES: dict[str, CodeInfo] = {
     # state
     "already-exists": CodeInfo(1, 409, None),
     "label-moved": CodeInfo(6, 409, "jvs fs log LABEL"),
+    "detached": CodeInfo(1, 409, "jvs worktree fork NAME (keeps it), or: jvs restore HEAD (back to the newest)"),
     "not-in-reflog": CodeInfo(1, 400, "jvs fs reset LABEL REV --allow-unlogged"),
     "nothing-to-undo": CodeInfo(1, 409, "jvs fs log LABEL"),
     "unsaved-changes": CodeInfo(1, 409, "jvs fs pull REV DIR --autosave (or --discard)"),

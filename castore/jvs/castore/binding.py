@@ -3,7 +3,8 @@
 One small checksummed file per directory in `STORE/cache/directories/`, named after the directory's real path, device
 and inode (a directory that was moved or copied is another one; one that was made anew too, unless the file system gave
 it the same inode). `cache/` is derived and may be deleted at any time: the directory is then unbound, and a pull takes
-nothing in it for saved. Nothing is ever written into the directory itself; its lock is a flock on the directory's own
+nothing in it for saved. (The record of a repository's worktree is truth and lies elsewhere: `read` and `write` take
+any file.) Nothing is ever written into the directory itself; its lock is a flock on the directory's own
 descriptor, which no deletion of `cache/` takes away.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,12 +23,13 @@ import msgpack
 from blake3 import blake3
 
 from jvs.castore.digest import DIGEST_SIZE, Digest, keyed
+from jvs.castore.local.descriptors import sync_data, sync_directory
 from jvs.castore.names import display, to_bytes
 from jvs.errors import LockedError, StoreError
 
 _FORMAT = 1
 _FIELDS = 7
-"""Of a record; the directory's path, for whoever lists all of them, comes after those."""
+"""Of the first records. The directory's path, for whoever lists all of them, comes after those; then `detached`."""
 _MAX_RECORD = 64 << 20
 _checksum = keyed("jvs 2026-11 directory binding v1")
 
@@ -62,6 +65,9 @@ class Binding:
     unapplied
         path -> permission bits of the snapshot that the directory's file system or the pull's policy did not let be
         (setuid, say): a file that still has the bits it was left with counts as having these.
+    detached
+        of a worktree: it stands at a save point that is not the newest of `label` on purpose, so nothing may be saved
+        from here; `generation` and `entry_id` are then that save point's.
     """
 
     label: str | None
@@ -70,6 +76,7 @@ class Binding:
     entry_id: Digest | None = None
     pending: Pending | None = None
     unapplied: Mapping[bytes, UnappliedMode] = field(default_factory=dict)
+    detached: bool = False
 
 
 class UnappliedMode(NamedTuple):
@@ -91,8 +98,60 @@ def load(cache: str, directory: str | bytes) -> Binding | None:
 
     cache: the store's `cache` directory.
     """
-    body = _read(_record_path(cache, directory))
+    return read(record_file(cache, directory))
+
+
+def save(cache: str, directory: str | bytes, binding: Binding) -> None:
+    """Record `binding`, replacing the one before; see `write`."""
+    file = record_file(cache, directory)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    write(file, directory, binding)
+
+
+def read(file: str) -> Binding | None:
+    """The binding recorded in `file`, or None when there is none, or none that can be believed."""
+    body = _read(file)
     return None if body is None else _decode(body)
+
+
+def write(file: str, directory: str | bytes, binding: Binding, *, durable: bool = False) -> None:
+    """Record in `file` the binding of `directory`, replacing the one before, by temp file and rename. Raises OSError.
+
+    durable: it is on the disk when this returns. Else, after a power cut, the directory may be bound as it was before,
+    or not at all; both only make the next pull more careful.
+    """
+    body = _encode(binding, os.path.realpath(to_bytes(directory) if isinstance(directory, str) else directory))
+    replace_file(file, _checksum(body) + body, durable=durable)
+
+
+def clear(cache: str, directory: str | bytes) -> bool:
+    """Unbind `directory`; whether it was bound."""
+    try:
+        os.unlink(record_file(cache, directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def replace_file(path: str, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
+    """Make `path` a file with these bytes, at once or not at all, by temp file and rename. Raises OSError.
+
+    durable: it is on the disk when this returns.
+    """
+    temp = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        with open(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                sync_data(file.fileno())
+        os.replace(temp, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temp)
+        raise
+    if durable:
+        sync_directory(os.path.dirname(path))
 
 
 def _read(path: str) -> bytes | None:
@@ -105,35 +164,6 @@ def _read(path: str) -> bytes | None:
     if len(data) > _MAX_RECORD or len(data) < DIGEST_SIZE or _checksum(data[DIGEST_SIZE:]) != data[:DIGEST_SIZE]:
         return None
     return data[DIGEST_SIZE:]
-
-
-def save(cache: str, directory: str | bytes, binding: Binding) -> None:
-    """Record `binding`, replacing the one before, by temp file and rename. Raises OSError.
-
-    Not synced: after a power cut the directory may be bound as it was before, or not at all; both only make the next
-    pull more careful.
-    """
-    path = _record_path(cache, directory)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    body = _encode(binding, os.path.realpath(to_bytes(directory) if isinstance(directory, str) else directory))
-    temp = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temp, "wb") as file:
-            file.write(_checksum(body) + body)
-        os.replace(temp, path)
-    except BaseException:
-        if os.path.lexists(temp):
-            os.unlink(temp)
-        raise
-
-
-def clear(cache: str, directory: str | bytes) -> bool:
-    """Unbind `directory`; whether it was bound."""
-    try:
-        os.unlink(_record_path(cache, directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 @contextmanager
@@ -162,7 +192,8 @@ def lock(directory: str | bytes, wait: float = LOCK_SECONDS) -> Iterator[None]:
         os.close(fd)
 
 
-def _record_path(cache: str, directory: str | bytes) -> str:
+def record_file(cache: str, directory: str | bytes) -> str:
+    """Where the binding of a directory is that is no worktree."""
     return os.path.join(cache, "directories", f"{directory_key(directory)}.binding")
 
 
@@ -187,10 +218,11 @@ def bound(cache: str) -> Iterator[tuple[bytes, Binding]]:
 def _path_in(body: bytes) -> bytes | None:
     """Where the directory was; None in a record that was written before that was noted."""
     try:
-        *fields, path = msgpack.unpackb(body, use_list=False, max_array_len=len(body), max_map_len=0)
-    except (ValueError, TypeError, msgpack.UnpackException):
+        raw = msgpack.unpackb(body, use_list=False, max_array_len=len(body), max_map_len=0)
+        path = raw[_FIELDS]
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException):
         return None
-    return path if len(fields) == _FIELDS and isinstance(path, bytes) and b"\0" not in path else None
+    return path if isinstance(path, bytes) and b"\0" not in path else None
 
 
 def _encode(binding: Binding, path: bytes) -> bytes:
@@ -205,6 +237,7 @@ def _encode(binding: Binding, path: bytes) -> bytes:
             None if pending is None else (pending.target, pending.token, pending.loosened),
             [(name, *modes) for name, modes in binding.unapplied.items()],
             path,
+            binding.detached,
         )
     )
     return data
@@ -215,6 +248,7 @@ def _decode(data: bytes) -> Binding | None:
     try:
         raw: Any = msgpack.unpackb(data, use_list=False, max_array_len=len(data), max_map_len=0)
         version, label, generation, ca_id, entry_id, pending, unapplied = raw[:_FIELDS]
+        detached = len(raw) > _FIELDS + 1 and raw[_FIELDS + 1] is True
         if version != _FORMAT:
             return None
         if pending is not None:
@@ -223,4 +257,4 @@ def _decode(data: bytes) -> Binding | None:
         modes = {path: UnappliedMode(disk, wanted) for path, disk, wanted in unapplied}
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
-    return Binding(label, generation, ca_id, entry_id, pending, modes)
+    return Binding(label, generation, ca_id, entry_id, pending, modes, detached)

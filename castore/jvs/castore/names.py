@@ -30,9 +30,13 @@ CONFLICTS_FILE = b".jvs-conflicts.json"
 """What a merge that is to be settled by hand leaves in its directory."""
 
 
+WORKTREES_FOLDER = b".jvs-worktrees"
+"""Where the worktrees of an adopted folder lie, which is its own main worktree."""
+
+
 def is_left_alone(name: bytes) -> bool:
     """Whether neither a push nor a pull ever touches what has this name in a directory."""
-    return is_control_name(name) or name == CONFLICTS_FILE
+    return is_control_name(name) or name in (CONFLICTS_FILE, WORKTREES_FOLDER)
 
 
 def is_valid_name(name: bytes) -> bool:

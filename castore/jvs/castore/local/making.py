@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from typing import Final
 
 from jvs.castore.local import env, reserve
@@ -16,14 +17,32 @@ from jvs.castore.settings import StoreSettings
 from jvs.errors import IntegrityError, JvsError, NoStoreError, StateError, StoreError
 
 FORMAT_VERSION: Final = b"1\n"
-_CREATING: Final = "creating"
+CREATING: Final = "creating"
+"""What `format_version` is called in a directory that is still being made."""
 
 
-def make_store(path: str, settings: StoreSettings) -> bool:
+def make_store(path: str, settings: StoreSettings, also: Callable[[str], None] | None = None) -> bool:
     """Make a store in `path` (parents too); False, changing nothing, when it is one already. Raises JvsError.
 
+    also: makes what else belongs in the directory; the store comes to be with it, or not at all.
+    """
+
+    def lay_out(path: str) -> None:
+        _lay_out(path, settings)
+        if also is not None:
+            also(path)
+
+    return make_marked(path, lay_out, check_filesystem)
+
+
+def make_marked(path: str, lay_out: Callable[[str], None], check: Callable[[str], None] | None = None) -> bool:
+    """Make a directory with a `format_version` in it (parents too); False, changing nothing, when it has one already.
+    check: looks at the directory before anything is written into it.
+
     The file that becomes `format_version` is the first one written, as `creating`: a directory is a store from the
-    moment of the last rename, and what an interrupted creation left is recognised and made anew.
+    moment of the last rename, and what an interrupted creation left is recognised and made anew. So `lay_out`, which
+    makes all that is in it durable, may find remains of itself. Raises StateError (already-exists) for a directory
+    with something else in it, and JvsError.
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
@@ -37,12 +56,14 @@ def make_store(path: str, settings: StoreSettings) -> bool:
         names = set(os.listdir(path))
         if "format_version" in names:
             return False
-        if names and _CREATING not in names:
+        if names and CREATING not in names:
             raise StateError(f"{path} is neither empty nor a store")
-        check_filesystem(path)
-        _lay_out(path, settings)
+        if check is not None:
+            check(path)
+        _write(os.path.join(path, CREATING), FORMAT_VERSION)
+        lay_out(path)
         os.fsync(lock)
-        os.rename(os.path.join(path, _CREATING), os.path.join(path, "format_version"))
+        os.rename(os.path.join(path, CREATING), os.path.join(path, "format_version"))
         os.fsync(lock)
         sync_directory(os.path.dirname(path))
         return True
@@ -53,7 +74,6 @@ def make_store(path: str, settings: StoreSettings) -> bool:
 
 
 def _lay_out(path: str, settings: StoreSettings) -> None:
-    _write(os.path.join(path, _CREATING), FORMAT_VERSION)
     for name in ("packs", "index"):
         os.makedirs(os.path.join(path, name), exist_ok=True)
     os.makedirs(os.path.join(path, "cache"), mode=0o700, exist_ok=True)

@@ -93,14 +93,20 @@ class LocalStore:
     # -- making and opening
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], settings: StoreSettings | None = None) -> LocalStore:
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        settings: StoreSettings | None = None,
+        also: Callable[[str], None] | None = None,
+    ) -> LocalStore:
         """Make a store in `path` (parents too) and open it; one that is there is opened unchanged (`created` False).
 
+        also: makes what else belongs in the directory; the store comes to be with it, or not at all.
         Raises StateError (already-exists) for another directory with something in it, and what `open` raises.
         """
         _check_platform()
         where = os.path.abspath(path)
-        created = make_store(where, settings or StoreSettings())
+        created = make_store(where, settings or StoreSettings(), also)
         return cls._open(where, nearest=False, created=created)
 
     @classmethod
