@@ -22,6 +22,7 @@ jvs fs push DIR --label main --expected 7     # only if main is still generation
 jvs fs push DIR --label main --expected main  # whatever main is now
 jvs fs push DIR --detach                      # no label: prints the id, kept for 24 hours
 jvs fs push --rev exp/3 --label main          # a snapshot that is already in the store
+jvs fs push --session try-1 --merge           # a session, merged with whatever moved its label
 """
 
 PUSH_FIELDS = {
@@ -44,6 +45,20 @@ PUSH_FIELDS = {
     "skipped[].reason": "why",
     "error": "when rejected: code, message, next, details",
 }
+_SESSION_FIELDS = {
+    "session": "only with `--session`: the session",
+    "merge": "only with `--session`: what merging came to, null where there was no need",
+    "merge.status": "`merged` or `conflict` (then `error` is set, and nothing was moved)",
+    "merge.base": "id of the merge base, or null; `bases`: of how many it was made",
+    "merge.fast_forward": "whether one side had all of the other",
+    "merge.attempts": "how often it was merged, since the label moved meanwhile",
+    "merge.conflicts[].path": "a path in conflict",
+    "merge.conflicts[].path_b64": "its bytes, when they are not UTF-8",
+    "merge.conflicts[].kind": "kind of the conflict, see `fs merge`; `detail`: more of it",
+    "merge.total_conflicts": "how many conflicts there are",
+    "merge.notes": "remarks, for people",
+    "merge.error": "of a conflict: code, message, next, details",
+}
 PUSH_EXITS = {
     1: "there is content that was purged (`purged-content`): nothing was changed",
     3: "done, but some paths were skipped (listed)",
@@ -54,21 +69,32 @@ _SHOWN = 20
 _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "rejected": "red"}
 
 
-@verb("push", examples=EXAMPLES, fields=PUSH_FIELDS, exits=PUSH_EXITS)
+@verb(
+    "push",
+    examples=EXAMPLES,
+    fields={**PUSH_FIELDS, **_SESSION_FIELDS},
+    exits={
+        **PUSH_EXITS,
+        7: "`--merge`: a conflict; nothing was changed",
+        11: "the session is open, and cannot be asked",
+    },
+)
 @click.argument("source", required=False)
+@click.option("--session", metavar="S", help="Push a session, also while it is mounted.")
 @click.option("--rev", metavar="REV", shell_complete=labels, help="Push this revision, not a directory.")
 @click.option(
     "--label",
     metavar="LABEL",
     shell_complete=labels,
-    help="The label to move [default: the one SOURCE was last pulled or pushed as].",
+    help="The label to move [default: the one SOURCE was last pulled or pushed as, or the session opened from].",
 )
 @click.option(
     "--expected",
     metavar="REV|GENERATION",
     help="What the label must be now: a generation, an id, a revision; 0: it must not exist. "
-    "[default: what SOURCE was last pulled or pushed as]",
+    "[default: what SOURCE was last pulled or pushed as, or the session opened from]",
 )
+@click.option("--merge", is_flag=True, help="With --session: when the label has moved, merge with what moved it.")
 @click.option("--force", is_flag=True, help="Move the label whatever it is now.")
 @click.option("--detach", is_flag=True, help="Move no label; the snapshot is kept for 24 hours.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
@@ -80,9 +106,11 @@ _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "reje
 def push(
     ui: Ui,
     source: str | None,
+    session: str | None,
     rev: str | None,
     label: str | None,
     expected: str | None,
+    merge: bool,
     force: bool,
     detach: bool,
     message: str,
@@ -92,16 +120,39 @@ def push(
     skip_unreadable: bool,
     allow_purged: bool,
 ) -> int:
-    """Snapshot SOURCE, a directory (or a revision already in the store), and move a label to it.
+    """Snapshot SOURCE, a directory (or a session, or a revision already in the store), and move a label to it.
 
     The label moves only if it still is what SOURCE was last pulled or pushed as (or --expected); else the push is
     rejected: nothing is moved, the snapshot is kept for 24 hours. A label that does not exist is created. Only what
     the store does not have yet is written. .jvs is left out, and whatever .jvsignore says.
     """
-    what = rev if source is None else source
-    if what is None or (source is not None and rev is not None):
-        raise UsageError("a push takes one SOURCE, or --rev REV", next="jvs fs push --help")
+    what = next((one for one in (source, rev, session) if one is not None), None)
+    if what is None or len([one for one in (source, rev, session) if one is not None]) > 1:
+        raise UsageError("a push takes one SOURCE, or --rev REV, or --session S", next="jvs fs push --help")
     started = time.perf_counter()
+    if session is not None:
+        if tags or always or rehash or skip_unreadable:
+            raise UsageError("--tag, --always, --rehash and --skip-unreadable are not for sessions")
+        from jvs.cli.fs.session import show_session_push
+        from jvs.workspace.sessions import push_session
+
+        with ui.open_repo() as repo:
+            done = push_session(
+                repo,
+                session,
+                label=label,
+                expected=expected,
+                message=message,
+                merge=merge,
+                force=force,
+                detach=detach,
+                allow_purged=allow_purged,
+            )
+        return show_session_push(ui, session, done, time.perf_counter() - started)
+    if merge:
+        raise UsageError(
+            "--merge is for --session; of a directory: push, then jvs fs merge", next="jvs fs merge --help"
+        )
     with ui.open_repo() as repo, ui.progress("push") as progress:
         result = repo.push(
             what,

@@ -8,7 +8,7 @@ that is gone, which whoever opens the session next replaces.
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import socket
 import sys
 import tempfile
@@ -119,18 +119,21 @@ class Control:
         self.close()
 
     def _serve(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._listener, self._woken], [], [])
-            if self._woken in ready:
-                return
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:  # they went away, or there are too many descriptors
-                continue
-            self._slots.acquire()
-            worker = threading.Thread(target=self._answer, args=(connection,), name="jvs session answer", daemon=True)
-            self._workers.add(worker)
-            worker.start()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while self._woken not in (key.fileobj for key, _ in selector.select()):
+                self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # they went away, or there are too many descriptors
+            return
+        self._slots.acquire()
+        worker = threading.Thread(target=self._answer, args=(connection,), name="jvs session answer", daemon=True)
+        self._workers.add(worker)
+        worker.start()
 
     def _answer(self, connection: socket.socket) -> None:
         try:

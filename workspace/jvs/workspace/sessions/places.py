@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
@@ -22,6 +23,8 @@ from jvs.overlay.upper import JOURNAL, LOCK
 from jvs.workspace.sessions.record import MAX_NAME, check_session_name
 
 FOLDER: Final = "sessions"
+PATIENCE: Final = 0.3
+"""Seconds to wait for a session that is open: whoever looks whether it is holds its lock for a moment."""
 _HOLDER: Final = "holder"
 _MAX_HOLDER: Final = 64 << 10
 
@@ -115,10 +118,13 @@ def is_open(path: str) -> bool:
 def hold(path: str) -> Descriptor | None:
     """The lock of the session in this directory, or None while somebody else has it. Raises FileNotFoundError."""
     lock = Descriptor(os.path.join(path, LOCK), os.O_RDWR)
-    if lock.lock(wait=False):
-        return lock
-    lock.close()
-    return None
+    deadline = time.monotonic() + PATIENCE
+    while not lock.lock(wait=False):
+        if time.monotonic() >= deadline:
+            lock.close()
+            return None
+        time.sleep(PATIENCE / 10)
+    return lock
 
 
 def write_holder(path: str, holder: Holder) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import Binding
@@ -21,16 +21,13 @@ from jvs.errors import CollectedError, JvsError, LockedError, MissingObjectError
 from jvs.labels.durations import parse_duration
 from jvs.labels.store import wall_clock
 from jvs.workspace.overlays import RETRIES, OverlayPush, RepoOverlay, origin_of
-from jvs.workspace.sessions.places import Holder, Places, in_use, remove_holder, write_holder
-from jvs.workspace.sessions.record import INFO, PinText, Pushed, Record, decode, encode, new_uid, parse_pin
+from jvs.workspace.sessions.places import PATIENCE, Holder, Places, in_use, remove_holder, write_holder
+from jvs.workspace.sessions.record import PinText, Pushed, Record, decode, encode, new_uid, parse_pin
 
 if TYPE_CHECKING:
     from jvs.labels.pins import Pin
     from jvs.workspace.repo import Repo
     from jvs.workspace.sessions.control import Control
-
-PATIENCE: Final = 0.3
-"""Seconds to wait for a session that somebody has open: whoever only looks whether it is open holds it for a moment."""
 
 
 class Session(RepoOverlay):
@@ -114,7 +111,12 @@ class Session(RepoOverlay):
     def _follow(self, origin: Binding) -> None:
         assert origin.ca_id is not None
         pin = self._next_pin
-        if pin is None or pin.ca_id != origin.ca_id:  # the label was there already
+        if pin not in self._repo.labels.pins():  # made in a transaction that did not commit
+            pin = None
+        if pin is None and origin.ca_id == self.base:
+            self._write_down(origin, self.record)
+            return
+        if pin is None:  # the label was there already
             text = PinText(self.name, self.record.uid, self.record.pushes + 1)
             pin = self._repo.labels.pin(origin.ca_id, message=str(text))
         self._go_on_from(origin, pin)
@@ -122,10 +124,13 @@ class Session(RepoOverlay):
             super()._follow(origin)
 
     def _go_on_from(self, origin: Binding, pin: Pin) -> None:
+        """What is kept from now on is what `pin` keeps."""
+        self._write_down(origin, self.record._replace(pushes=self.record.pushes + 1, pin=pin.id))
+
+    def _write_down(self, origin: Binding, record: Record) -> None:
         """In memory; the journal that is made next has it."""
-        self.origin = origin
-        self.record = self.record._replace(pushes=self.record.pushes + 1, pin=pin.id)
-        self._upper.info[INFO] = encode(self.record, origin)[INFO]
+        self.origin, self.record = origin, record
+        self._upper.info.update(encode(record, origin))
 
     def recover(self) -> None:
         """Go on from a push whose process was killed before it was written down here, and see to the pins."""
