@@ -75,6 +75,13 @@ class Handle:
             self._wrote = True
             self._upper.resize(self.node, size)
 
+    def flush(self) -> None:
+        """What was written survives the death of this process from here on."""
+        self._check(True)
+        if self._wrote:
+            with self._lock:
+                self._upper.tell()
+
     def fsync(self) -> None:
         """What was written survives a crash from here on."""
         self._check(True)

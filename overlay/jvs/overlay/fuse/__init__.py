@@ -1,0 +1,1 @@
+"""Overlays and snapshots as file systems of the kernel, by FUSE (docs/mounts.md)."""

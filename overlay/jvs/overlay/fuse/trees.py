@@ -1,0 +1,227 @@
+"""Snapshots and overlays as views: thin, since an overlay's nodes are what a kernel calls inodes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Sequence
+from threading import RLock
+from typing import cast
+
+from jvs.castore.digest import Digest
+from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
+from jvs.castore.names import MAX_NAME, is_control_name
+from jvs.castore.objects import ObjectStore
+from jvs.overlay.basefile import BaseFiles
+from jvs.overlay.datafiles import DataFiles
+from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
+from jvs.overlay.handles import Handle
+from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, derived_ino
+from jvs.overlay.overlay import Overlay
+from jvs.overlay.resolve import MAX_PATH
+from jvs.overlay.state import State
+
+CONTROL = b".jvs"
+_KINDS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
+
+
+class TreeView(View):
+    """What snapshots and overlays have in common. control: what the root has as `.jvs`, which no listing shows."""
+
+    control: View | None = None
+
+    def __init__(self, lock: RLock) -> None:
+        self._lock = lock
+
+    @property
+    def state(self) -> State:
+        """The tree itself."""
+        raise NotImplementedError
+
+    @property
+    def root(self) -> Directory:
+        """The node of its root."""
+        return self.state.root
+
+    def lookup(self, directory: Directory, name: bytes) -> tuple[View, Node] | None:
+        """As `View.lookup`."""
+        if len(name) > MAX_NAME:
+            raise failure(errno.ENAMETOOLONG)
+        with self._lock:
+            state = self.state
+            if name == CONTROL and directory is state.root:
+                return None if self.control is None else (self.control, self.control.root)
+            node = state.lookup(directory, name)
+            return None if node is None else (self, node)
+
+    def attributes(self, node: Node) -> Attributes:
+        """As `View.attributes`. A directory has one link, which says that they are not counted."""
+        with self._lock:
+            size = node.size if isinstance(node, FileNode) else len(node.target) if isinstance(node, LinkNode) else 4096
+            links = 1 if node.parent is not None or node is self.state.root else 0
+            return Attributes(node.ino, node.kind | node.mode, links, size, node.atime, node.mtime, node.ctime)
+
+    def entries(self, directory: Directory) -> Sequence[Entry]:
+        """As `View.entries`."""
+        ino = directory.ino
+        with self._lock:
+            if directory.parent is None and directory is not self.state.root:
+                return []
+            found: list[Entry] = [
+                (name, _KINDS[item[1]], derived_ino(ino, name))
+                if isinstance(item, tuple)
+                else (name, item.kind, item.ino)
+                for name, item in self.state.entries(directory)
+            ]
+        found.sort()
+        return found
+
+    def readlink(self, node: Node) -> bytes:
+        """As `View.readlink`."""
+        if not isinstance(node, LinkNode):
+            raise failure(errno.EINVAL)
+        return node.target
+
+
+class SnapshotView(TreeView):
+    """A snapshot, which never changes."""
+
+    def __init__(self, files: BaseFiles, objects: ObjectStore, root: Digest, time_ns: int, where: str) -> None:
+        """files: reads its files, shared by all views of a store; time_ns: the times of all it has; where: a path on
+        the disk that it is on. The caller keeps the snapshot from being collected."""
+        super().__init__(RLock())
+        objects.tree(root)
+        self._files = files
+        self._where = where
+        # nothing is ever written, so there are no data files
+        self._state = State(objects, root, cast(DataFiles, None), time_ns)
+
+    @property
+    def state(self) -> State:
+        """As `TreeView.state`."""
+        return self._state
+
+    def read_into(self, node: FileNode, buffer: memoryview, offset: int) -> int:
+        """As `View.read_into`."""
+        assert node.base is not None
+        return self._files.read_into(node.base, buffer, offset)
+
+    def statfs(self) -> os.statvfs_result:
+        """As `View.statfs`."""
+        return os.statvfs(self._where)
+
+
+class OverlayView(TreeView):
+    """An overlay. The kernel has checked permissions, and applied the caller's umask."""
+
+    def __init__(self, overlay: Overlay, where: str) -> None:
+        """where: a path on the disk on which the upper layer lies."""
+        super().__init__(overlay._lock)
+        self.overlay = overlay
+        self._upper = overlay._upper
+        self._where = where
+        overlay._umask = 0
+
+    @property
+    def state(self) -> State:
+        """As `TreeView.state`."""
+        return self._upper.state
+
+    def open(self, node: FileNode, flags: int) -> Opened:
+        """As `View.open`. For reading and writing whatever was asked for: the kernel lets nobody do what he may not,
+        and writes pages of a mapping through any open file it finds. Where the end is when appending, it knows too."""
+        with self._lock:
+            if flags & os.O_TRUNC:
+                self._upper.resize(node, 0)
+            return Handle(self._lock, self._upper, node, os.O_RDWR)
+
+    def statfs(self) -> os.statvfs_result:
+        """As `View.statfs`."""
+        return os.statvfs(self._where)
+
+    def sync(self) -> None:
+        """As `View.sync`."""
+        self.overlay.sync()
+
+    def _below(self, directory: Directory, name: bytes, *, control: int = errno.EPERM) -> bytes:
+        """The path of an entry of a directory. Raises OSError: FileNotFoundError when the directory was removed."""
+        state = self.state
+        if directory.parent is None and directory is not state.root:
+            raise failure(errno.ENOENT)
+        if len(name) > MAX_NAME:
+            raise failure(errno.ENAMETOOLONG)
+        if is_control_name(name):
+            raise failure(control)
+        above = directory.path()
+        path = above + b"/" + name if above else name
+        if len(path) > MAX_PATH:
+            raise failure(errno.ENAMETOOLONG)
+        return path
+
+    def _made(self, directory: Directory, name: bytes) -> Node:
+        node = self.state.lookup(directory, name)
+        assert node is not None
+        return node
+
+    def setattr(self, node: Node, changed: Changed, opened: Opened | None) -> None:
+        """As `View.setattr`; also of what was removed and is still open."""
+        with self._lock:
+            now = time.time_ns()
+            there = node.parent is not None or node is self.state.root
+            if changed.size is not None:
+                if not isinstance(node, FileNode):
+                    raise failure(errno.EINVAL)
+                if opened is not None:
+                    opened.truncate(changed.size)
+                else:
+                    self._upper.resize(node, changed.size)
+            if changed.mode is not None:
+                if isinstance(node, LinkNode):
+                    raise failure(errno.EOPNOTSUPP)
+                if there:
+                    self._upper.do("chmod", node.path(), changed.mode & 0o7777, now)
+                else:
+                    node.mode, node.ctime = changed.mode & 0o7777, now
+            if changed.atime is not None or changed.mtime is not None:
+                atime = node.atime if changed.atime is None else changed.atime
+                mtime = node.mtime if changed.mtime is None else changed.mtime
+                if there:
+                    self._upper.do("utime", node.path(), atime, mtime, now)
+                else:
+                    node.atime, node.mtime, node.ctime = atime, mtime, now
+
+    def create(self, directory: Directory, name: bytes, mode: int, flags: int) -> tuple[Node, Opened]:
+        """As `View.create`."""
+        with self._lock:
+            how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (flags & (os.O_EXCL | os.O_TRUNC))
+            handle = self.overlay.open_handle(self._below(directory, name), how, mode)
+            return handle.node, handle
+
+    def mkdir(self, directory: Directory, name: bytes, mode: int) -> Node:
+        """As `View.mkdir`."""
+        with self._lock:
+            self.overlay.mkdir(self._below(directory, name), mode)
+            return self._made(directory, name)
+
+    def symlink(self, directory: Directory, name: bytes, target: bytes) -> Node:
+        """As `View.symlink`."""
+        with self._lock:
+            self.overlay.symlink(target, self._below(directory, name))
+            return self._made(directory, name)
+
+    def unlink(self, directory: Directory, name: bytes) -> None:
+        """As `View.unlink`."""
+        with self._lock:
+            self.overlay.unlink(self._below(directory, name))
+
+    def rmdir(self, directory: Directory, name: bytes) -> None:
+        """As `View.rmdir`."""
+        with self._lock:
+            self.overlay.rmdir(self._below(directory, name))
+
+    def rename(self, directory: Directory, name: bytes, to: Directory, new: bytes, *, replace: bool) -> None:
+        """As `View.rename`."""
+        with self._lock:
+            self.overlay.rename(self._below(directory, name), self._below(to, new), replace=replace)
