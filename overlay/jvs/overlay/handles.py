@@ -88,6 +88,14 @@ class Handle:
         with self._lock:
             self._upper.sync(self.node)
 
+    def move(self, node: FileNode) -> None:
+        """From now on it means another file, which has the same bytes."""
+        with self._lock:
+            if not self._closed:
+                self._upper.closed(self.node, wrote=False)
+                self.node = node
+                node.handles += 1
+
     def close(self) -> None:
         """Done; idempotent."""
         with self._lock:

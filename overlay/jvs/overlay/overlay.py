@@ -47,6 +47,9 @@ class Overlay:
     `fsync` has returned: `Overlay.resume`.
     """
 
+    follower: Callable[[Digest, Digest | None], Callable[[], None]] | None = None
+    """Called with the operands of `rebase` before it; what it returns is called afterwards. The lock is held."""
+
     def __init__(self, upper: Upper, *, umask: int = 0o022, temporary: bool = False) -> None:
         """For `Overlay.create` and `Overlay.resume`. temporary: remove the upper layer when it is closed."""
         self._upper = upper
@@ -337,6 +340,12 @@ class Overlay:
             if not isinstance(node, LinkNode):
                 raise fail(errno.EINVAL, path)
             return like(path, node.target)
+
+    def realpath(self, path: S | os.PathLike[S]) -> S:
+        """Where a path leads, without links and dots: `a/b`, of the root the empty string. Raises OSError when there is
+        nothing."""
+        with self._lock:
+            return like(path, self._node(path).path())
 
     def listdir(self, path: S | os.PathLike[S] = "/") -> list[S]:  # type: ignore[assignment]
         """As `os.listdir`, in name order."""
@@ -661,11 +670,15 @@ class Overlay:
                 self._upper.settle(folded.tree.digest, folded.directories, folded.files)
             return folded
 
-    def rebase(self, base: Digest) -> None:
-        """Forget all changes, and be the snapshot `base`. Open files stay what they are, as if removed."""
+    def rebase(self, base: Digest, now: Digest | None = None) -> None:
+        """Forget all changes, and be the snapshot `base`. Open files stay what they are, as if removed (unless a
+        `follower` sees to them). now: the snapshot that the overlay was up to now, where that is known."""
         with self._lock:
             self._upper.objects.tree(base)
+            after = None if self.follower is None else self.follower(base, now)
             self._upper.reset(base)
+            if after is not None:
+                after()
 
 
 def _is_above(directory: Directory, node: Directory) -> bool:

@@ -179,7 +179,7 @@ class RepoOverlay(Overlay):
         )
         if merged.error is None and merged.ca_id is not None:
             self._follow(Binding(label, merged.generation or 0, merged.ca_id, merged.entry_id))
-            self.rebase(merged.ca_id)
+            self.rebase(merged.ca_id, snapshot)
         return merged
 
     def _moving(self, txn: WriteTxn, snapshot: Digest, target: Binding) -> None:

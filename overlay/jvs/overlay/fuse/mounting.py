@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import errno
 import os
 import shutil
@@ -114,7 +115,6 @@ def detach(mountpoint: str, *, lazy: bool = False) -> None:
     done = subprocess.run(
         [helper, "-u", *(["-z"] if lazy else []), "--", mountpoint],
         stdin=subprocess.DEVNULL,
-        capture_output=False,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={"LC_ALL": "C"},
@@ -131,6 +131,17 @@ def detach(mountpoint: str, *, lazy: bool = False) -> None:
             path=mountpoint,
         )
     raise StoreError(f"cannot unmount {mountpoint}: {said}", path=mountpoint)
+
+
+def write_back(mountpoint: str) -> None:
+    """Have the kernel write what is dirty in a mount (pages of shared mappings). Never from a thread that serves it."""
+    library = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if library.syncfs(fd):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), mountpoint)
+    finally:
+        os.close(fd)
 
 
 def mounts() -> list[Mounted]:

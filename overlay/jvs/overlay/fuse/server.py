@@ -17,7 +17,7 @@ from typing import Any, Final
 from jvs.errors import JvsError
 from jvs.overlay.fuse import protocol as p
 from jvs.overlay.fuse.numbers import Known, Numbers
-from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
+from jvs.overlay.fuse.views import FOREVER, Attributes, Changed, Entry, Opened, View, failure
 
 MAX_IO: Final = 1 << 20
 """Bytes of the largest read and write."""
@@ -36,7 +36,6 @@ _WANTED: Final = (
     | p.MAX_PAGES
     | p.CACHE_SYMLINKS
 )
-_WITHOUT_OPENING: Final = p.NO_OPEN_SUPPORT | p.NO_OPENDIR_SUPPORT
 _SILENT: Final = frozenset((p.FORGET, p.BATCH_FORGET, p.INTERRUPT, p.DESTROY))
 _GONE: Final = (errno.ENODEV, errno.EBADF)
 _TAKEN_BACK: Final = (errno.EINTR, errno.ENOENT, errno.EAGAIN)
@@ -57,13 +56,13 @@ class Server:
     """Serves one mount.
 
     device     the descriptor of /dev/fuse that the mount belongs to; closed by `close`
-    readonly   nothing below `root` can be written: then the kernel opens and closes files by itself
+    fixed      no file below `root` ever changes: then the kernel opens and closes them by itself
     complain   told, in words, of what should not happen
     """
 
-    def __init__(self, device: int, root: View, *, readonly: bool, complain: Callable[[str], object]) -> None:
+    def __init__(self, device: int, root: View, *, fixed: bool, complain: Callable[[str], object]) -> None:
         self._device = device
-        self._readonly = readonly
+        self._fixed = fixed
         self._complain = complain
         self._owner = (os.getuid(), os.getgid())
         self._root = root
@@ -118,7 +117,9 @@ class Server:
         if code != p.INIT or major != p.MAJOR or minor < p.MINOR_NEEDED:
             os.write(self._device, p.ANSWER.pack(p.ANSWER.size, -errno.EPROTO, unique))
             raise OSError(errno.EPROTO, f"this kernel speaks version {major}.{minor} of FUSE's protocol")
-        wanted = _WANTED | (_WITHOUT_OPENING if self._readonly else 0)
+        wanted = _WANTED | (p.NO_OPEN_SUPPORT if self._fixed else 0)
+        if self._fixed and self._root.lasting == FOREVER:
+            wanted |= p.NO_OPENDIR_SUPPORT
         self._flags = flags & wanted
         body = p.INIT_OUT.pack(
             p.MAJOR,
@@ -202,6 +203,11 @@ class Server:
             for one, lookups in p.FORGET_ONE.iter_unpack(body[8 : 8 + 16 * count]):
                 self.numbers.forget(one, lookups)
 
+    def handles(self) -> list[Any]:
+        """Every open file and directory."""
+        with self._lock:
+            return [opened for _, opened in self._opened.values()]
+
     # -- notifications: never from a thread that answers, nor with the lock of a view held ----------------------------
 
     def changed(self, numbers: Iterable[int]) -> None:
@@ -234,11 +240,16 @@ class Server:
             *(mode, links, *self._owner, 0, _BLOCK, 0),
         )
 
-    def _entry(self, view: View, node: Any) -> bytes:
-        """The answer that names a node."""
+    def _entry(self, where: View, view: View, node: Any) -> bytes:
+        """The answer that names a node, found in a directory of the view `where`."""
         attributes = self._fields(view.attributes(node))
+        name, name_ns = _split(where.lasting)
         seconds, ns = _split(view.lasting)
-        return p.ENTRY_OUT.pack(self.numbers.name(view, node), 0, seconds, seconds, ns, ns, *attributes)
+        return p.ENTRY_OUT.pack(self.numbers.name(view, node), 0, name, seconds, name_ns, ns, *attributes)
+
+    def _made(self, view: View, node: Any) -> bytes:
+        """The answer that names what was just made."""
+        return self._entry(view, view, node)
 
     def _attributes(self, view: View, node: Any) -> bytes:
         seconds, ns = _split(view.lasting)
@@ -248,7 +259,7 @@ class Server:
         known = self.numbers[number]
         found = known.view.lookup(known.node, bytes(body[:-1]))
         if found is not None:
-            return self._entry(*found)
+            return self._entry(known.view, *found)
         if not known.view.lasting:
             raise failure(errno.ENOENT)
         seconds, ns = _split(known.view.lasting)
@@ -290,7 +301,7 @@ class Server:
     def _symlink(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
         name, target, _ = bytes(body).split(b"\0")
-        return self._entry(known.view, known.view.symlink(known.node, name, target))
+        return self._made(known.view, known.view.symlink(known.node, name, target))
 
     def _mknod(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
@@ -299,14 +310,14 @@ class Server:
             raise failure(errno.EPERM)
         node, opened = known.view.create(known.node, _name(body, p.MKNOD_IN.size), mode & 0o7777, os.O_EXCL)
         try:
-            return self._entry(known.view, node)
+            return self._made(known.view, node)
         finally:
             opened.close()
 
     def _mkdir(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
         mode, _ = p.MKDIR_IN.unpack_from(body)
-        return self._entry(known.view, known.view.mkdir(known.node, _name(body, p.MKDIR_IN.size), mode & 0o7777))
+        return self._made(known.view, known.view.mkdir(known.node, _name(body, p.MKDIR_IN.size), mode & 0o7777))
 
     def _unlink(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
@@ -372,7 +383,7 @@ class Server:
         known = self.numbers[number]
         flags, mode, *_ = p.CREATE_IN.unpack_from(body)
         node, opened = known.view.create(known.node, _name(body, p.CREATE_IN.size), mode & 0o7777, flags)
-        entry = self._entry(known.view, node)
+        entry = self._made(known.view, node)
         return entry + p.OPEN_OUT.pack(self._keep(known.view, opened), self._how(known.view, flags), 0)
 
     def _read(self, number: int, body: memoryview, out: memoryview) -> Answer:
@@ -392,13 +403,13 @@ class Server:
 
     def _flush(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, *_ = p.FLUSH_IN.unpack_from(body)
-        if not self._readonly:
+        if not self._fixed:
             self._handle(handle).flush()
         return b""
 
     def _fsync(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, *_ = p.FSYNC_IN.unpack_from(body)
-        if not self._readonly:
+        if not self._fixed:
             self._handle(handle).fsync()
         return b""
 
@@ -445,7 +456,7 @@ class Server:
             listing = found[1]
         else:  # opened without us: what was read last is what is being read
             with self._lock:
-                listing = self._listings.pop(number, None) or Listing()
+                listing = self._listings.pop(number) if number in self._listings else Listing()
                 if len(self._listings) >= 16:
                     del self._listings[next(iter(self._listings))]
                 self._listings[number] = listing
@@ -483,7 +494,7 @@ class Server:
             if at + length > size:
                 break
             found = None if name in (b".", b"..") else known.view.lookup(known.node, name)
-            out[at : at + head] = bytes(head) if found is None else self._entry(*found)
+            out[at : at + head] = bytes(head) if found is None else self._entry(known.view, *found)
             p.DIRENT.pack_into(out, at + head, ino, place + 1, len(name), kind >> 12)
             _put(out, at + head + p.DIRENT.size, name, at + length)
             at += length

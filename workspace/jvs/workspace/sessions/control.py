@@ -62,6 +62,7 @@ class Control:
     hooks    more that can be asked for, by name: `unmount`, say. Called in a thread; what they raise is answered
     before   called with the name of a request before a `push` or `status` is carried out: to write back what is still
              on its way to the session
+    after    called with the name of a request once it was carried out, before it is answered
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Control:
         hooks: Mapping[str, Hook] | None = None,
         *,
         before: Callable[[str], None] | None = None,
+        after: Callable[[str], None] | None = None,
     ) -> None:
         """Begin. Raises OSError."""
         self._session = session
         self._before = before
+        self._after = after
         self._verbs: dict[str, Hook] = {"push": self._push, "status": self._status, **(hooks or {})}
         self._path = os.path.join(session.directory, SOCKET)
         with suppress(FileNotFoundError):
@@ -155,7 +158,11 @@ class Control:
         found = self._verbs.get(verb) if isinstance(verb, str) else None
         if found is None:
             raise UsageError(f"the process that has this session open knows nothing of {str(verb)[:80]!a}")
-        return found(request)
+        try:
+            return found(request)
+        finally:
+            if self._after is not None:
+                self._after(str(verb))
 
     def _push(self, request: Json) -> Json:
         given = {name: value for name, value in request.items() if name != "do"}

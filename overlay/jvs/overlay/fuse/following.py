@@ -1,0 +1,105 @@
+"""Keeping a live mount right when its overlay is changed beside it: above all by a push that merged, after which it is
+another snapshot.
+
+The kernel knows nodes by numbers. What is the same in both trees keeps its number, and its open files go on being that
+file; of what differs the kernel is told to forget name and content. An open file that the merge changed stays what it
+was, as if removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from jvs.castore.diff import diff_trees
+from jvs.castore.digest import Digest
+from jvs.castore.hasher import TreeHasher
+from jvs.overlay.fuse.server import Server
+from jvs.overlay.fuse.trees import OverlayView
+from jvs.overlay.handles import Handle
+from jvs.overlay.nodes import FileNode, Node
+
+
+class Following:
+    """Follows what is done to a view's overlay, not through the mount, between `begin` and `tell`. Neither is called
+    with the overlay's lock held."""
+
+    def __init__(self, server: Server, view: OverlayView) -> None:
+        self._server = server
+        self._view = view
+        self._lock = Lock()
+        self._changed: list[int] = []
+        self._renamed: list[tuple[int, bytes]] = []
+        self._watched: list[tuple[Node, Node, bytes]] = []
+        view.overlay.follower = self._follow
+
+    def close(self) -> None:
+        """Follow no more."""
+        self._view.overlay.follower = None
+
+    def begin(self, name: bytes | None = None) -> None:
+        """Something may be removed now (name: only what is called that)."""
+        view = self._view
+        with view.overlay._lock:
+            watched = [
+                (one.node, one.node.parent, one.node.name)
+                for _, one in self._server.numbers.all()
+                if one.view is view and one.node.parent is not None and name in (None, one.node.name)
+            ]
+        with self._lock:
+            self._watched += watched
+
+    def tell(self) -> None:
+        """Tell the kernel what it must forget. Never from a thread that answers it."""
+        with self._lock:
+            for node, parent, name in self._watched:
+                above = self._server.numbers.find(self._view, parent)
+                if node.parent is None and above is not None:
+                    self._renamed.append((above, name))
+                    self._changed.append(above)
+            self._watched = []
+            renamed, self._renamed = self._renamed, []
+            changed, self._changed = self._changed, []
+        self._server.renamed(renamed)
+        self._server.changed(changed)
+
+    def _follow(self, base: Digest, now: Digest | None) -> Callable[[], None]:
+        """The overlay, which is the snapshot `now` (None: it is not known), is about to be `base`; what is returned is
+        called when it is. The overlay's lock is held."""
+        view, numbers = self._view, self._server.numbers
+        state = view.state
+        if now is None:
+            now = view.overlay.fold(TreeHasher(state.objects)).tree.digest
+        differing = [b"/".join(one.path) for one in diff_trees(state.objects.page, now, base)]
+        differs = set(differing)
+        root = state.root
+        known: list[tuple[int, Node, bytes]] = [
+            (number, one.node, one.node.path())
+            for number, one in numbers.all()
+            if one.view is view and (one.node is root or one.node.parent is not None)
+        ]
+
+        def after() -> None:
+            by_path: dict[bytes, int] = {}
+            moved: dict[int, FileNode] = {}
+            for number, node, path in known:
+                new = view.state.at(path) if path not in differs or not path else None
+                if new is None or new.kind != node.kind:
+                    numbers.rename(number, None)
+                    continue
+                numbers.rename(number, new)
+                by_path[path] = number
+                if isinstance(node, FileNode) and isinstance(new, FileNode):
+                    moved[id(node)] = new
+            for handle in self._server.handles():
+                new = moved.get(id(handle.node)) if isinstance(handle, Handle) else None
+                if new is not None:
+                    handle.move(new)
+            with self._lock:
+                self._changed += by_path.values()
+                for path in differing:
+                    above, _, name = path.rpartition(b"/")
+                    if above in by_path:
+                        self._renamed.append((by_path[above], name))
+
+        return after
