@@ -16,7 +16,7 @@ import lmdb
 
 from jvs.castore.backend import Codec, Kind, Stored
 from jvs.castore.digest import Digest, page_digest
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.labels import Labels
 
 _WARM_UP = 20

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jvs.castore.digest import Digest, file_digest
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.castore.manifest import DIRECTORY, FILE, Directory, File
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treewriter import TreeWriter

@@ -85,20 +85,22 @@ class Layout(NamedTuple):
         """The place of each of the page's non-empty files, in order; raises ManifestError when they do not fit."""
         out: list[Place] = []
         chunks, recipes = iter(self.chunks), iter(self.recipes)
+        kind_of_parts = Kind.PART
         for count, where, offset in self.runs:
             run = files[len(out) : len(out) + count]
             if len(run) != count:
                 raise ManifestError("a layout names more files than its page has")
+            if where >= _PART:
+                part = self.parts[where - _PART]
+                for file in run:
+                    out.append(tuple.__new__(Place, (kind_of_parts, part, offset)))
+                    offset += file[3]
+                continue
+            kind, keys = (Kind.CHUNK, chunks) if where == _CHUNK else (Kind.RECIPE, recipes)
             for file in run:
-                if where >= _PART:
-                    out.append(Place(Kind.PART, self.parts[where - _PART], offset))
-                    offset += file.size
-                else:
-                    kind, keys = (Kind.CHUNK, chunks) if where == _CHUNK else (Kind.RECIPE, recipes)
-                    key = next(keys, None)
-                    if key != file.digest:
-                        raise ManifestError("a layout names another file than its page")
-                    out.append(Place(kind, file.digest, 0))
+                if next(keys, None) != file.digest:
+                    raise ManifestError("a layout names another file than its page")
+                out.append(Place(kind, file.digest, 0))
         if len(out) != len(files) or next(chunks, None) is not None or next(recipes, None) is not None:
             raise ManifestError("a layout does not fit its page")
         return out

@@ -205,13 +205,16 @@ def _entries(rows: object) -> tuple[Entry, ...]:
         previous = name
         if type(kind) is not int:
             raise ManifestError(f"the entry {name!r} has no kind")
-        if (
+        if (  # nearly all rows are files: what is asked of them is asked without further calls
             kind == FILE
             and len(row) == 5
-            and _number(row[2], 0o7777)
-            and _number(row[3])
-            and _digest(row[4])
-            and (row[3] or row[4] == EMPTY_DIGEST)  # nobody would ever read the bytes that show this lie
+            and type(mode := row[2]) is int
+            and 0 <= mode <= 0o7777
+            and type(size := row[3]) is int
+            and 0 <= size <= _MAX_NUMBER
+            and type(digest := row[4]) is bytes
+            and len(digest) == DIGEST_SIZE
+            and (size or digest == EMPTY_DIGEST)  # nobody would ever read the bytes that show this lie
         ):
             out.append(tuple.__new__(File, row))
         elif (

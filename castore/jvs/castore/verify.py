@@ -196,6 +196,14 @@ def verify_children(objects: ObjectStore, ref: Ref, children: Iterable[Ref], tal
         known = now
 
 
+def verify_closure(objects: ObjectStore, named: Sequence[tuple[Ref, Iterable[Ref]]], tally: Tally) -> None:
+    """`verify_children` of many objects, looked up at once."""
+    gone = _missing(objects, {child for _, children in named for child in children})
+    for ref, children in named if gone else ():
+        if not gone.isdisjoint(children):
+            verify_children(objects, ref, children, tally)
+
+
 def _missing(objects: ObjectStore, refs: Iterable[Ref]) -> set[Ref]:
     """Those that are not in the index."""
     by_kind: dict[Kind, list[Digest]] = {}

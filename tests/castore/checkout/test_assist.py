@@ -19,7 +19,7 @@ from jvs.castore.checkout.assist import Assistant, decode_result, decode_task, e
 from jvs.castore.checkout.content import LargeFile, Made, Written
 from jvs.castore.checkout.work import NewFiles, NewTree, Task
 from jvs.castore.digest import Digest
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.castore.manifest import FILE, File, Tree
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError, StateError
@@ -186,7 +186,7 @@ def test_it_ends_when_the_pull_is_killed(local: ObjectStore, target: Digest, tmp
 import os, sys
 sys.path[:] = {sys.path!r}
 from jvs.castore.checkout import checkout, stage
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.castore.objects import ObjectStore
 stage.MANY = 1
 with LocalStore.open({str(tmp_path / "store")!r}) as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import socket
@@ -18,6 +19,7 @@ from jvs.castore.verify import no_tick
 
 def main() -> None:
     """Do the tasks that come in on the socket named in `sys.argv`, with the store named there, until it closes."""
+    gc.disable()  # what is made here is rows and pages, without cycles
     with socket.socket(fileno=int(sys.argv[1])) as sock, LocalStore.open(sys.argv[2]) as store:
         objects = ObjectStore(store, store.settings)
         tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()

@@ -20,7 +20,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.layout import Layout
 from jvs.castore.manifest import DIRECTORY, SINGLE, Page, small_files
 from jvs.castore.objects import ObjectStore, check_object, page_children
-from jvs.castore.verify import Checked, Tally, Tick, check_stored, verify_children
+from jvs.castore.verify import Checked, Tally, Tick, check_stored, verify_closure
 from jvs.errors import IntegrityError
 
 SLICE: Final = struct.Struct(">32sIQ32s")
@@ -97,42 +97,42 @@ def do(objects: ObjectStore, task: Task, tick: Tick) -> Found:
 # -- pages and layouts
 
 
-def _pages(objects: ObjectStore, keys: Iterable[Digest], tally: Tally) -> Found:
-    slices: list[bytes] = []
-    said: list[bytes] = []
+def _pages(objects: ObjectStore, keys: Sequence[Digest], tally: Tally) -> Found:
+    sound: dict[Digest, Page] = {}
     claims: list[bytes] = []
     roots: list[bytes] = []
-    infos = objects.backend.infos(Kind.PAGE, list(keys))
-    for key, info in zip(keys, infos, strict=True):
+    for key, info in zip(keys, objects.backend.infos(Kind.PAGE, keys), strict=True):
         tally.add(0 if info is None else info.size)
-        ref = Ref(Kind.PAGE, key)
         try:
-            page = objects.page(key)
+            page = sound[key] = objects.page(key)
         except IntegrityError as error:
-            tally.fault(ref, None, error)
-            read_layout(objects, key, tally)
+            tally.fault(Ref(Kind.PAGE, key), None, error)
             continue
-        verify_children(objects, ref, page_children(key, page), tally)
-        _rows(objects, ref, page, tally)
+        _rows(objects, key, page, tally)
         claims += [TOTALS.pack(entry[3], entry[4], entry[5]) for entry in page.entries if entry[1] == DIRECTORY]
         if _is_root(key, page):
             roots.append(TOTALS.pack(key, *page.totals[1:]))
-        files = small_files(page.entries)
-        layout = read_layout(objects, key, tally) if files else None
-        if layout is None:
-            continue
-        try:
-            places = layout.places(files)
-        except IntegrityError as error:
-            tally.fault(Ref(Kind.LAYOUT, key), None, error)
-            continue
-        part = Kind.PART
-        for file, (kind, where, offset) in zip(files, places, strict=True):
-            if kind is part:
-                slices.append(SLICE.pack(where, offset, file[3], file[4]))
-            else:
-                said.append(SIZE.pack(object_name(kind, file[4]), file[3]))
+    verify_closure(objects, [(Ref(Kind.PAGE, key), page_children(key, page)) for key, page in sound.items()], tally)
+    slices: list[bytes] = []
+    said: list[bytes] = []
+    for key, layout in read_layouts(objects, keys, tally):
+        if key in sound:
+            try:
+                _note(sound[key], layout, slices, said)
+            except IntegrityError as error:
+                tally.fault(Ref(Kind.LAYOUT, key), None, error)
     return Found(tally.result(), slices, said, claims, roots)
+
+
+def _note(page: Page, layout: Layout, slices: list[bytes], said: list[bytes]) -> None:
+    """What must be found where, once content is read. Raises IntegrityError when the layout is not the page's."""
+    files = small_files(page.entries)
+    part = Kind.PART
+    for file, (kind, where, offset) in zip(files, layout.places(files), strict=True):
+        if kind is part:
+            slices.append(SLICE.pack(where, offset, file[3], file[4]))
+        else:
+            said.append(SIZE.pack(object_name(kind, file[4]), file[3]))
 
 
 def _is_root(key: Digest, page: Page) -> bool:
@@ -146,7 +146,7 @@ def _is_root(key: Digest, page: Page) -> bool:
     return True
 
 
-def _rows(objects: ObjectStore, ref: Ref, page: Page, tally: Tally) -> None:
+def _rows(objects: ObjectStore, key: Digest, page: Page, tally: Tally) -> None:
     """Whether the pages below an index page are what it says of them. What depends on the pages above it, whether its
     first names come after those of the page before it, is seen by verifying a snapshot."""
     previous = b""
@@ -155,24 +155,23 @@ def _rows(objects: ObjectStore, ref: Ref, page: Page, tally: Tally) -> None:
             child = objects.page(row.digest)
             pages.check_child(previous, row, child, page.level, is_last=number == len(page.children))
         except IntegrityError as error:
-            tally.fault(ref, None, error)
+            tally.fault(Ref(Kind.PAGE, key), None, error)
         previous = row.last
 
 
-def read_layout(objects: ObjectStore, page: Digest, tally: Tally) -> Layout | None:
-    """The layout of a page, what it names looked up; None when it is not there or damaged."""
-    ref = Ref(Kind.LAYOUT, page)
-    info = objects.backend.infos(Kind.LAYOUT, [page])[0]
-    if info is None:
-        return None  # found already: the page names it
-    tally.add(info.size)
-    try:
-        layout = objects.layout(page)
-    except IntegrityError as error:
-        tally.fault(ref, None, error)
-        return None
-    verify_children(objects, ref, layout.children(), tally)
-    return layout
+def read_layouts(objects: ObjectStore, keys: Sequence[Digest], tally: Tally) -> list[tuple[Digest, Layout]]:
+    """The sound ones of the layouts of these pages, what they name looked up. One that is not there is no fault here:
+    the page names it, if it must be."""
+    sound: list[tuple[Digest, Layout]] = []
+    for key, info in zip(keys, objects.backend.infos(Kind.LAYOUT, keys), strict=True):
+        if info is not None:
+            tally.add(info.size)
+            try:
+                sound.append((key, objects.layout(key)))
+            except IntegrityError as error:
+                tally.fault(Ref(Kind.LAYOUT, key), None, error)
+    verify_closure(objects, [(Ref(Kind.LAYOUT, key), layout.children()) for key, layout in sound], tally)
+    return sound
 
 
 # -- content

@@ -29,7 +29,7 @@ from jvs.castore.everything.tasks import (
     Pages,
     Parts,
     Task,
-    read_layout,
+    read_layouts,
 )
 from jvs.castore.gc.nameset import Budget, NameSet
 from jvs.castore.manifest import small_files
@@ -159,8 +159,7 @@ class _Everything:
         """Those whose pages are lost."""
         keys = self._objects.backend.keys(Kind.LAYOUT)
         for batch in batched(keys, 4096):
-            for key in sorted(self._objects.backend.missing(Kind.PAGE, batch)):
-                read_layout(self._objects, key, self._tally)
+            read_layouts(self._objects, sorted(self._objects.backend.missing(Kind.PAGE, batch)), self._tally)
 
     def _recipes(self) -> Iterator[tuple[Digest, int]]:
         """Check every recipe; those kept under the digests of files, and the files' sizes."""
