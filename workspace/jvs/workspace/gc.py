@@ -30,6 +30,7 @@ from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
 from jvs.workspace.gc_plan import DONE, RECORD, PlanFiles, SavedPlan, Tally, Weight, make_plan, stale
 from jvs.workspace.gc_results import GcPlan, GcRun
+from jvs.workspace.sessions.upkeep import upkeep
 
 if TYPE_CHECKING:
     from jvs.castore.local.store import LocalStore
@@ -131,6 +132,7 @@ class _Run:
 
     def go(self) -> GcRun:
         """Do it."""
+        upkeep(self._repo, self._now_ms)
         collected = self._finish_others() and self._collect()
         reclaimed = self._reclaim()
         if collected and reclaimed and self._plan is not None:

@@ -190,8 +190,12 @@ class RepoOverlay(Overlay):
         """From now on it comes from there: keep that snapshot, and the one before no more."""
         assert origin.ca_id is not None
         self.origin = origin
+        self._keep(origin.ca_id)
+
+    def _keep(self, base: Digest) -> None:
+        """Keep that snapshot while this is open, and the one before no more."""
         if self._pin is not None:
-            before, self._pin = self._pin, pin_snapshot(self._repo.store, origin.ca_id, "overlay")
+            before, self._pin = self._pin, pin_snapshot(self._repo.store, base, "overlay")
             before.release()
 
 

@@ -47,6 +47,7 @@ from jvs.labels.store import wall_clock
 from jvs.labels.tables import owner_of
 from jvs.workspace.purge_plan import Survey, Surveyor, protected
 from jvs.workspace.purge_results import UNREACHABLE, PurgeResult
+from jvs.workspace.sessions.clear import clear_sessions
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -194,6 +195,7 @@ class _Purge:
                 time.sleep(PAUSE)
                 self._replace_all()
                 self._note_in_labels()
+            sessions = clear_sessions(self._repo, self._options.paths)
             parts, lasting = self._lay_out()
             self._collect()
             # A push may have built on what was still there: it is looked for again, now that it is not.
@@ -204,6 +206,7 @@ class _Purge:
             self._left.append(
                 "something that is running still needs some of it; run the same command again when it has ended"
             )
+        self._left += sessions
         self._rewrite_packs()
         return self._finish(labels)
 
@@ -310,7 +313,7 @@ class _Purge:
 
     def _forget_derived(self) -> None:
         """Forget stat indexes (a push that believed one would take subtrees over without looking into them) and
-        recorded resolutions. The upper layers of sessions have their place here, too."""
+        recorded resolutions."""
         folder = os.path.join(self._repo.cache_dir, "directories")
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):

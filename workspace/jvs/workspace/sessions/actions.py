@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from jvs.errors import JvsError, LockedError, StateError, UnknownError, UnsavedChangesError
+from jvs.errors import JvsError, LockedError, UnknownError, UnsavedChangesError
 from jvs.overlay.journal import Journal
 from jvs.overlay.upper import JOURNAL
 from jvs.workspace.overlays import RETRIES, OverlayPush
@@ -15,8 +15,8 @@ from jvs.workspace.results import Json
 from jvs.workspace.sessions.control import NobodyServesError, ask
 from jvs.workspace.sessions.info import SessionStatus, session_info, status_of
 from jvs.workspace.sessions.places import Places, hold, in_use
-from jvs.workspace.sessions.record import new_uid, parse_pin
-from jvs.workspace.sessions.session import Session, resume_session
+from jvs.workspace.sessions.record import decode, new_uid
+from jvs.workspace.sessions.session import Session, resume_session, unpin
 from jvs.workspace.sessions.wire import BrokenOffError, change_of, push_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 2
 """How often whoever has a session open may end while it is asked."""
 _SHOWN: Final = 20
 
@@ -76,20 +76,16 @@ def push_session(
 
 def _either(repo: Repo, name: str, mine: Callable[[Session], T], request: Json, theirs: Callable[[Json], T]) -> T:
     """What `mine` returns of the session, opened here; or the answer of the process that has it open."""
+    path = Places(repo.store.path).existing(name)
     for attempt in range(1, _ATTEMPTS + 1):
+        # who serves it may end before it answers: whoever opens the session next finds out about a push that it began
+        with suppress(NobodyServesError, BrokenOffError):
+            return theirs(ask(path, request))
         try:
             session = resume_session(repo, name)
         except LockedError:
-            try:
-                return theirs(ask(Places(repo.store.path).path(name), request))
-            except NobodyServesError:
-                if attempt == _ATTEMPTS:
-                    raise
-            except BrokenOffError:  # it ended: a push that it began is found out about by whoever opens it next
-                if attempt == _ATTEMPTS:
-                    raise StateError(
-                        f"whoever has the session {name} open ended again and again", code="locked"
-                    ) from None
+            if attempt == _ATTEMPTS:
+                raise
         else:
             with session:
                 return mine(session)
@@ -103,7 +99,10 @@ def drop_session(repo: Repo, name: str, *, force: bool = False) -> None:
     places = Places(repo.store.path)
     path = places.existing(name)
     if not force:
-        _check_saved(repo, name)
+        with resume_session(repo, name) as session:
+            _check_saved(session)
+            session.destroy(places)
+        return
     with places.alone():
         try:
             lock = hold(path)
@@ -112,40 +111,28 @@ def drop_session(repo: Repo, name: str, *, force: bool = False) -> None:
         if lock is None:
             raise in_use(name, path)
         try:
-            remove_session(repo, places, name, path)
+            uid = _uid(path)
+            places.remove(path, uid or new_uid())
+            unpin(repo, name, uid)
         finally:
             lock.close()
 
 
-def remove_session(repo: Repo, places: Places, name: str, path: str) -> None:
-    """Remove a session's files and its pins; inside `alone`, and its lock is held."""
-    uid = _uid(path)
-    places.remove(path, new_uid() if uid is None else uid)
-    for pin in repo.labels.pins():
-        text = parse_pin(pin.message)
-        if text is not None and text.name == name and uid in (None, text.uid):
-            with suppress(UnknownError):
-                repo.labels.unpin(pin.id)
-
-
 def _uid(path: str) -> str | None:
     """The uid in the journal of a session; None when it cannot be read."""
-    from jvs.workspace.sessions.record import decode
-
     try:
         return decode(Journal.header(os.path.join(path, JOURNAL)).get("info", {}))[0].uid
     except (OSError, JvsError):
         return None
 
 
-def _check_saved(repo: Repo, name: str) -> None:
-    with resume_session(repo, name) as session:
-        status = status_of(session_info(repo, name), session.changes())
+def _check_saved(session: Session) -> None:
+    status = status_of(session_info(session.repo, session.name), session.changes())
     if status.total:
         raise UnsavedChangesError(
-            f"the session {name} has changes that were not pushed",
-            next=f"jvs fs push --session {name} (or drop it all the same: jvs fs drop {name} --force)",
+            f"the session {session.name} has changes that were not pushed",
+            next=f"jvs fs push --session {session.name} (or drop them too: jvs fs drop {session.name} --force)",
             paths=[change.path.decode("utf-8", "replace") for change in status.changes[:_SHOWN]],
             count=status.total,
-            session=name,
+            session=session.name,
         )

@@ -30,6 +30,7 @@ from jvs.workspace.sessions.wire import (
     push_value,
     receive,
     send,
+    text_bytes,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Control:
     calls).
 
     hooks    more that can be asked for, by name: `unmount`, say. Called in a thread; what they raise is answered
-    before   called with the name of a request before a `push` or `status` is carried out: to write back what is still
-             on its way to the session
+    before   called with the name of a request before a `push`, `status` or `clear` is carried out: to write back what
+             is still on its way to the session
     after    called with the name of a request once it was carried out, before it is answered
     """
 
@@ -77,7 +78,12 @@ class Control:
         self._session = session
         self._before = before
         self._after = after
-        self._verbs: dict[str, Hook] = {"push": self._push, "status": self._status, **(hooks or {})}
+        self._verbs: dict[str, Hook] = {
+            "push": self._push,
+            "status": self._status,
+            "clear": self._clear,
+            **(hooks or {}),
+        }
         self._path = os.path.join(session.directory, SOCKET)
         with suppress(FileNotFoundError):
             os.unlink(self._path)  # of a process that is gone: we have the session open
@@ -179,6 +185,16 @@ class Control:
         session = self._session
         status = status_of(session_info(session.repo, session.name), session.changes())
         return {"changes": [change_value(change) for change in status.changes], "counts": status.counts}
+
+    def _clear(self, request: Json) -> Json:
+        from jvs.workspace.sessions.clear import clear  # which asks others
+
+        globs = request.get("globs")
+        if not isinstance(globs, list):
+            raise UsageError("malformed request: globs")
+        if self._before is not None:
+            self._before("clear")
+        return {"removed": clear(self._session, [text_bytes(str(glob)) for glob in globs])}
 
 
 class NobodyServesError(Exception):

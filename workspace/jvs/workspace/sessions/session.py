@@ -9,18 +9,28 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Self
 
 from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import Binding
+from jvs.castore.diff import Difference, diff_trees
 from jvs.castore.digest import Digest
 from jvs.castore.gc.pins import pin_snapshot
 from jvs.castore.hasher import TreeHasher
+from jvs.castore.manifest import DIRECTORY, FILE
+from jvs.castore.treewriter import TreeWriter
 from jvs.errors import CollectedError, JvsError, LockedError, MissingObjectError, StateError, UnknownError, UsageError
 from jvs.labels.durations import parse_duration
+from jvs.labels.model import ANYTHING, Entry
+from jvs.labels.moves import MoveRequest
+from jvs.labels.names import AUTOSAVE, label_name_fault
 from jvs.labels.store import wall_clock
+from jvs.overlay.changes import Change
+from jvs.overlay.fold import Folded
 from jvs.workspace.overlays import RETRIES, OverlayPush, RepoOverlay, origin_of
+from jvs.workspace.results import KINDS
 from jvs.workspace.sessions.places import PATIENCE, Holder, Places, in_use, remove_holder, write_holder
 from jvs.workspace.sessions.record import PinText, Pushed, Record, decode, encode, new_uid, parse_pin
 
@@ -120,8 +130,11 @@ class Session(RepoOverlay):
             text = PinText(self.name, self.record.uid, self.record.pushes + 1)
             pin = self._repo.labels.pin(origin.ca_id, message=str(text))
         self._go_on_from(origin, pin)
-        with suppress(JvsError):  # the pin that lasts is enough, and the label has moved: this push must be completed
-            super()._follow(origin)
+        self._keep(origin.ca_id)
+
+    def _keep(self, base: Digest) -> None:
+        with suppress(JvsError):  # the pin that lasts is enough, and what led here is done: it must be completed
+            super()._keep(base)
 
     def _go_on_from(self, origin: Binding, pin: Pin) -> None:
         """What is kept from now on is what `pin` keeps."""
@@ -165,8 +178,100 @@ class Session(RepoOverlay):
             entry_id = None if entry is None else entry.id
         origin = Binding(pushed.label, pushed.generation, pin.ca_id, entry_id)
         self._go_on_from(origin, pin)
-        super()._follow(origin)
+        self._keep(pin.ca_id)
         self.rebase(pin.ca_id)
+
+    # -- what is not a push
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Nobody else can use it meanwhile, in this process or at a mount."""
+        return self._lock
+
+    def destroy(self, places: Places) -> None:
+        """Remove its files and its pins; nothing but `close` can follow."""
+        with places.alone():
+            places.remove(self.directory, self.record.uid)
+            unpin(self._repo, self.name, self.record.uid)
+
+    def changes(self) -> Iterator[Change]:
+        """As `Overlay.changes`; where its base was made anew (`replant`) since it was opened or last pushed: what
+        differs from what it comes from, exactly."""
+        origin = self._repo.standing(self.origin.ca_id) if self.origin.ca_id is not None else None
+        if origin in (self.base, self._repo.standing(self.base)):
+            return super().changes()
+        hasher = TreeHasher(self._repo.objects)
+        with self._lock:
+            folded = self.fold(hasher).tree.digest
+            return iter([_change(one) for one in diff_trees(hasher.page, origin, folded)])
+
+    def replant(self, origin: Binding) -> None:
+        """Make a snapshot of what it is now, be that without changes, and keep it; and come from `origin`. For a base
+        that is about to go. Raises PurgedContentError, MissingObjectError and others: then nothing was changed."""
+        before = self.record.pin
+        text = PinText(self.name, self.record.uid, self.record.pushes + 1)
+        with self._lock, TreeWriter(self._repo.objects) as writer:
+            writer.work_alone()
+
+            def store(folded: Folded) -> bool:
+                ca_id = folded.tree.digest
+                pin = writer.publish(lambda txn: self._repo.labels.pin_in(txn, ca_id, message=str(text)))
+                assert pin is not None
+                self._go_on_from(origin, pin)
+                self._keep(ca_id)
+                return True
+
+            self.commit(writer, store)
+        with suppress(UnknownError):
+            self._repo.labels.unpin(before)
+
+    def autosave(self) -> str:
+        """Save what it is now under a label of its own, which no retention policy drops before its time; the revision
+        that brings it back."""
+        label = f"{AUTOSAVE}/session-{self.name}"
+        if label_name_fault(label) is not None:
+            label = f"{AUTOSAVE}/session-{self.record.uid}"
+        entries: list[Entry] = []
+        with self._lock, TreeWriter(self._repo.objects) as writer:
+
+            def store(folded: Folded) -> bool:
+                def move(txn: WriteTxn) -> Entry:
+                    labels = self._repo.labels
+                    came_from = () if self.origin.entry_id is None else (self.origin.entry_id,)
+                    parents = labels.kept_in(txn, came_from)
+                    message = f"the session {self.name}, whose time was over"
+                    return labels.move_in(
+                        txn, MoveRequest(label, folded.tree.digest, ANYTHING, "autosave", parents, message)
+                    )
+
+                entry = writer.publish(move)
+                assert entry is not None
+                entries.append(entry)
+                return False
+
+            self.commit(writer, store)
+        return f"{label}@{entries[0].generation}"
+
+
+def unpin(repo: Repo, name: str, uid: str | None) -> None:
+    """Remove the pins of the session of that name and uid (None: whatever it is)."""
+    for pin in repo.labels.pins():
+        text = parse_pin(pin.message)
+        if text is not None and text.name == name and uid in (None, text.uid):
+            with suppress(UnknownError):
+                repo.labels.unpin(pin.id)
+
+
+def _change(one: Difference) -> Change:
+    entry = one.after or one.before
+    assert entry is not None
+    status = "modified"
+    if one.before is None or one.after is None:
+        status = "added" if one.before is None else "deleted"
+    elif one.before[1] != one.after[1]:
+        status = "type"
+    elif one.before[1] == DIRECTORY or (one.before[1] == FILE and one.before[4] == one.after[4]):  # type: ignore[misc]
+        status = "mode"
+    return Change(b"/".join(one.path), status, KINDS[entry[1]])
 
 
 def create_session(

@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
 from jvs.castore.digest import Digest
-from jvs.errors import CODES, CollectedError, JvsError, LabelMovedError, StateError
+from jvs.errors import (
+    CODES,
+    CollectedError,
+    IntegrityError,
+    JvsError,
+    LabelMovedError,
+    LockedError,
+    NoSpaceError,
+    StateError,
+    UnknownError,
+    UnsavedChangesError,
+    UsageError,
+)
 from jvs.merge.model import Conflict, ConflictKind
 from jvs.overlay.changes import Change
 from jvs.workspace.merging.results import MergeResult, ShownConflict
@@ -54,11 +66,17 @@ def error_value(error: BaseException) -> Json:
     return {"code": error.code, "message": error.message, "next": error.next, "details": details}
 
 
+_BY_CODE: Final[dict[str, type[JvsError]]] = {
+    one.code: one for one in (LabelMovedError, CollectedError, NoSpaceError, UnsavedChangesError)
+}
+_BY_EXIT: Final[dict[int, type[JvsError]]] = {2: UsageError, 5: UnknownError, 8: IntegrityError, 11: LockedError}
+
+
 def error_of(value: Mapping[str, Any]) -> JvsError:
-    """The failure that `error_value` was of: its code says what it means, whatever its class was."""
+    """The failure that `error_value` was of, of the class that most failures with its code are of."""
     code = value.get("code")
-    code = code if code in CODES else "internal"
-    kind = {"label-moved": LabelMovedError, "collected": CollectedError}.get(str(code), StateError)
+    code = code if isinstance(code, str) and code in CODES else "internal"
+    kind = _BY_CODE.get(code) or _BY_EXIT.get(CODES[code].exit, StateError)
     details = {str(key): one for key, one in dict(value.get("details") or {}).items()}
     next = value.get("next")
     return kind(str(value.get("message")), next=None if next is None else str(next), code=code, **details)
@@ -105,7 +123,7 @@ _MERGE_PLAIN: Final = ("status", "bases", "fast_forward", "label", "generation",
 
 def _merge_value(merge: MergeResult) -> Json:
     conflicts = [
-        {"path": _text(b"/".join(one.conflict.path)), "kind": one.conflict.kind, "detail": one.conflict.detail}
+        {"path": bytes_text(b"/".join(one.conflict.path)), "kind": one.conflict.kind, "detail": one.conflict.detail}
         for one in merge.conflicts[:MAX_CONFLICTS]
     ]
     return {
@@ -145,29 +163,31 @@ def _merge_of(value: Json, error: JvsError | None) -> MergeResult:
 def _conflict_of(value: Json) -> ShownConflict:
     kind = value["kind"]
     assert kind in get_args(ConflictKind)
-    path = tuple(_bytes(value["path"]).split(b"/"))
+    path = tuple(text_bytes(value["path"]).split(b"/"))
     conflict = Conflict(path, cast(ConflictKind, kind), None, None, None, detail=str(value["detail"]))
     return ShownConflict(conflict, None, None, None, (), 0, 0)
 
 
 def change_value(change: Change) -> list[Any]:
     """A change as it is told."""
-    return [_text(change.path), change.status, change.kind, change.whole]
+    return [bytes_text(change.path), change.status, change.kind, change.whole]
 
 
 def change_of(value: list[Any]) -> Change:
     """The change that was told."""
     path, status, kind, whole = value
-    return Change(_bytes(path), str(status), str(kind), bool(whole))
+    return Change(text_bytes(path), str(status), str(kind), bool(whole))
 
 
 def _digest(value: str | None) -> Digest | None:
     return None if value is None else bytes.fromhex(value)
 
 
-def _text(raw: bytes) -> str:
+def bytes_text(raw: bytes) -> str:
+    """Bytes as they are told."""
     return base64.b64encode(raw).decode("ascii")
 
 
-def _bytes(text: str) -> bytes:
+def text_bytes(text: str) -> bytes:
+    """The bytes that were told. Raises ValueError."""
     return base64.b64decode(text, validate=True)
