@@ -1,0 +1,1 @@
+"""`jvs://` for fsspec: `filesystem.JvsFileSystem`. Nothing here imports fsspec before that module is imported."""
