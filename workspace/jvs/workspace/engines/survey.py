@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -50,11 +51,8 @@ def _survey(directories: disk.Directories, device: int, skip: Collection[bytes],
     while stack:
         check()
         path = stack.pop()
-        try:
-            with disk.reporting("cannot read the directory", path or b"."), os.scandir(directories.fd(path)) as entries:
-                rows = [(os.fsencode(entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
-        except FileNotFoundError:  # something went away: it was not there
-            continue
+        with disk.reporting("cannot read the directory", path or b"."):
+            rows = _rows(path, directories)
         for name, info in rows:
             if not path and name in skip:
                 continue
@@ -79,6 +77,16 @@ def _survey(directories: disk.Directories, device: int, skip: Collection[bytes],
             others.append(whole)
     links = tuple(tuple(group) for group in names.values() if len(group) > 1)
     return Survey(files, count, symlinks, size, links, tuple(sorted(special)))
+
+
+def _rows(path: bytes, directories: disk.Directories) -> list[tuple[bytes, os.stat_result]]:
+    """The entries of a directory, but for what goes away while they are looked at. Raises OSError."""
+    rows: list[tuple[bytes, os.stat_result]] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(directories.fd(path)) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                rows.append((os.fsencode(entry.name), entry.stat(follow_symlinks=False)))
+    return rows
 
 
 def mend(dst: str, found: Survey, check: Callable[[], None]) -> None:

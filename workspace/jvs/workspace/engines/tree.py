@@ -36,7 +36,7 @@ BATCH: Final = 64
 
 
 class Refused(Exception):
-    """Says why an engine cannot clone a file, as a clause; becomes `unusable`."""
+    """Says why an engine cannot clone something, as a clause; becomes `unusable`."""
 
 
 class _Task(NamedTuple):
@@ -229,7 +229,7 @@ class _Worker:
                     below.append(_Task(whole))
                 elif entry.is_symlink():
                     self._symlink(name, whole, source, target)
-                else:
+                elif disk.exists(os.fsencode(name), source):  # else it is gone since it was listed
                     self.skipped.append(whole)
         below += [_Task(path, files[at : at + BATCH]) for at in range(0, len(files), BATCH)]
         return below
