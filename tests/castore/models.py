@@ -180,6 +180,9 @@ class _HookedWriter:
     def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
         self._inner.replace_layout(page, seq, stored, children)
 
+    def read_back(self, look: Callable[[Kind, Digest, Stored], None]) -> None:
+        self._inner.read_back(look)
+
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         return self._inner.publish(then)
 

@@ -214,6 +214,10 @@ class ObjectWriter(Protocol):
         when a child is not there: the caller writes it again. May be called several times.
         """
 
+    def read_back(self, look: Callable[[Kind, Digest, Stored], None]) -> None:
+        """Read everything put and not yet published from where it was written, and let `look` see it. Raises
+        IntegrityError where that is not what was put, and what `look` raises."""
+
     def close(self) -> None:
         """Give the pack back. What was not published is forgotten."""
 

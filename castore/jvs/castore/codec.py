@@ -29,13 +29,15 @@ _local = threading.local()
 
 
 def encode(data: bytes | memoryview, level: int, *, dense: bool = False) -> Stored:
-    """Compress at zstd `level`; stored raw where that does not save at least 1/32. dense: for chunks, which have more
-    time than small files have, and more to gain.
+    """Compress at zstd `level` (0: not at all); stored raw where that does not save at least 1/32. dense: for chunks,
+    which have more time than small files have, and more to gain.
 
     Of an object over 4 * PROBE only a probe is compressed first: incompressible data (media, encrypted files) then
     costs a sixteenth of a full attempt. Thread-safe: one compressor per thread and level.
     """
     size = len(data)
+    if not level:
+        return Stored(Codec.RAW, size, bytes(data))
     if size > 4 * PROBE and len(_compressor(level, dense).compress(data[:PROBE])) > PROBE * 31 // 32:
         # the middle is asked too: a compressible body behind an incompressible head is common (archives, thumbnails)
         middle = size // 2

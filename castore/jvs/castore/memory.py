@@ -21,6 +21,7 @@ from jvs.castore.backend import (
     WriteTxn,
     missing_object,
     object_name,
+    ref_of,
 )
 from jvs.castore.digest import Digest
 from jvs.castore.gc.marks import Marks
@@ -153,6 +154,10 @@ class _MemoryWriter:
 
     def replace_layout(self, page: Digest, seq: int, stored: Stored, children: Sequence[Ref]) -> None:
         self._queue.add_layout(page, seq, stored.codec, stored.size, len(stored.data), children, stored)
+
+    def read_back(self, look: Callable[[Kind, Digest, Stored], None]) -> None:
+        for item in self._queue.pending():
+            look(*ref_of(item.name), item.place)
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         return self._queue.publish(self._store.write, then)

@@ -62,6 +62,10 @@ class PublishQueue(Generic[P]):
     def __len__(self) -> int:
         return len(self._pending)
 
+    def pending(self) -> list[Pending[P]]:
+        """What was put and is not yet in the index."""
+        return list(self._pending.values())
+
     def first(self, kind: Kind, key: Digest) -> bool:
         """Whether this writer sees the name for the first time (and notes it)."""
         name = object_name(kind, key)

@@ -17,12 +17,12 @@ from blake3 import blake3
 
 from jvs.castore.backend import Codec, Kind, Ref, Stored, WriteTxn
 from jvs.castore.chunking import Chunker, Reader
-from jvs.castore.codec import encode
+from jvs.castore.codec import decode, encode
 from jvs.castore.digest import Digest, file_digest, part_digest
 from jvs.castore.layout import Place, encode_layout
 from jvs.castore.manifest import File, small_files
 from jvs.castore.names import display
-from jvs.castore.objects import ObjectStore
+from jvs.castore.objects import ObjectStore, check_object
 from jvs.castore.pages import NewPage
 from jvs.castore.purged import Guard
 from jvs.castore.recipe import CHUNKS, Piece, build_recipe
@@ -182,11 +182,15 @@ class _Jobs:
 class TreeWriter(TreeSink):
     """Writes the objects of one push. Use as a context manager; one caller's thread at a time."""
 
-    def __init__(self, objects: ObjectStore, *, allow_purged: bool = False) -> None:
-        """allow_purged: also store what was purged (see `purged.Guard`)."""
+    def __init__(
+        self, objects: ObjectStore, *, allow_purged: bool = False, level: int | None = None, verify: bool = False
+    ) -> None:
+        """allow_purged: also store what was purged (see `purged.Guard`). level: of compression, 0 for none (None: the
+        store's). verify: before anything is published it is read back, and compared with its digest."""
         super().__init__(objects)
         self.guard = Guard(objects.backend, allow=allow_purged)
-        self._level = objects.settings.zstd_level
+        self._level = objects.settings.zstd_level if level is None else level
+        self._verify = verify
         self._writer = objects.backend.writer()
         self._chunker: Chunker | None = None
         self._jobs = _Jobs()
@@ -242,8 +246,10 @@ class TreeWriter(TreeSink):
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """Make everything durable and visible, and run `then` in the last transaction; see `ObjectWriter.publish`.
 
-        Raises CollectedError when content was purged since this writer was made: what it wrote may hold some."""
+        Raises CollectedError when content was purged since this writer was made: what it wrote may hold some.
+        With `verify`, IntegrityError for what does not read as it was written: nothing of it is visible then."""
         self._jobs.drain()
+        self._look_back()
         return self._writer.publish(None if then is None else self.guard.before(then))
 
     def flush(self) -> None:
@@ -316,9 +322,14 @@ class TreeWriter(TreeSink):
         if self._unpublished >= PUBLISH_EVERY:
             # children come before parents, so everything written so far may be published at any time; the index then
             # knows it, so that it need not be remembered here
+            self._look_back()
             self._writer.publish()
             self._unpublished = 0
             self._done.clear()
+
+    def _look_back(self) -> None:
+        if self._verify:
+            self._writer.read_back(lambda kind, key, stored: check_object(kind, key, decode(kind, stored)))
 
     def _is_new(self, kind: Kind, key: Digest) -> bool:
         return (kind, key) not in self._done and bool(self.objects.backend.missing(kind, (key,)))

@@ -29,6 +29,8 @@ Data goes to stdout, talk to stderr. What a verb shows to people may change; its
 * A name that is not UTF-8 has U+FFFD in `path`, and its bytes in base64 in `path_b64`.
 * The store a command means: `--store PATH`, else `JVS_STORE`, else the nearest `.jvs` upwards that is a store and
   belongs to you or root. A path is the store's own directory, or one that holds `.jvs`.
+* Verbs for repositories (all but `fs`, `doctor`, `completion`) mean the nearest repository upwards, or `--repo PATH`,
+  and the worktree you stand in, or `-w NAME`; `JVS_STORE` does not matter to them.
 * `JVS_ACTOR` is who a history entry says did it; default `user@host`. `NO_COLOR` is honoured.
 * Ctrl-C at any moment (exit status 130) leaves nothing half done. 141: whoever read stdout went away (`| head`).
 
@@ -92,7 +94,7 @@ def _verbs(group: LazyGroup, context: click.Context) -> Iterator[list[str]]:
 def _verb(command: Verb, context: click.Context) -> list[str]:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     lines = [f"## {context.command_path}", "", f"`{usage}`", "", inspect.cleandoc(command.help or ""), ""]
-    options = [param for param in command.params if isinstance(param, click.Option)]
+    options = [param for param in (*command.params, *command.shared) if isinstance(param, click.Option)]
     if options:
         lines += [*_options(context, options), ""]
     lines += [*_table("JSON", command.fields), ""]

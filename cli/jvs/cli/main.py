@@ -23,6 +23,14 @@ _BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell sees of a program whose reader went away."""
 
 VERBS = {
+    "init": ("jvs.cli.workspace.init:init", "Make a repository, or one of a folder that is there."),
+    "snapshot": ("jvs.cli.workspace.snapshot:snapshot", "Save what is in the worktree."),
+    "save": ("jvs.cli.workspace.snapshot:snapshot", "The same as snapshot."),
+    "history": ("jvs.cli.workspace.history:history", "List the snapshots of the worktree."),
+    "status": ("jvs.cli.workspace.status:status", "Say where the worktree stands, and what is not saved."),
+    "diff": ("jvs.cli.workspace.diff:diff", "Show what differs between snapshots, or what is not saved."),
+    "info": ("jvs.cli.workspace.info:info", "Say what the repository is."),
+    "config": ("jvs.cli.workspace.config:config", "The settings of the repository."),
     "fs": ("jvs.cli.fs:fs", "Version a directory: push, pull, ls, log, diff, reset, verify ..."),
     "doctor": ("jvs.cli.doctor:doctor", "Examine the store, and repair it."),
     "completion": ("jvs.cli.completion:completion", "Print the completion script of a shell."),

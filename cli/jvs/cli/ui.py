@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jvs.castore.names import display
 from jvs.cli.errors import Reported, as_jvs_error, error_json, error_lines
 from jvs.cli.text import paint, plain
-from jvs.errors import JvsError, StoreError
+from jvs.errors import JvsError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from jvs.cli.progress import Progress
     from jvs.workspace.repo import Repo
+    from jvs.workspace.repository.layout import Layout
+    from jvs.workspace.repository.repository import Repository
 
 Json = dict[str, Any]
 
@@ -30,6 +32,7 @@ class Ui:
     """The global options of one run, and all that is printed.
 
     json, quiet, store, debug, no_progress, no_color: as given anywhere on the command line.
+    repo, worktree, wait, nonce: as given to a verb for repositories.
     command: the verb that runs, as typed: `jvs fs push`.
     answered: the JSON value of this run is on stdout, or a part of it: there must be no second one.
     json_wanted: `--json` stands among the words typed, whether or not they could be understood.
@@ -46,6 +49,10 @@ class Ui:
         self.no_progress = False
         self.no_color = False
         self.store: str | None = None
+        self.repo: str | None = None
+        self.worktree: str | None = None
+        self.wait: float | None = None
+        self.nonce: str | None = None
         self.unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -54,14 +61,17 @@ class Ui:
 
     # The store
 
-    def open_repo(self, dry_run: bool = False) -> Repo:
+    def open_repo(self, dry_run: bool = False, about: str | None = None) -> Repo:
         """The store this command means: --store, JVS_STORE, the nearest one upwards. Raises NoStoreError and others.
 
-        dry_run: label moves of this Repo are only tried; see `jvs.workspace.rehearsal`.
+        dry_run: label moves of this Repo are only tried; see `jvs.workspace.rehearsal`. about: a directory that the
+        command is about: if it is a worktree, and its user noted a lock, that lock is theirs.
         """
         from jvs.workspace.repo import Repo
 
-        repo = Repo.open(self.find_store(), actor=self.actor())
+        nonce = self.lock_nonce(about=about)
+        given = {} if nonce is None else {"nonce": nonce}
+        repo = Repo.open(self.find_store(), actor=self.actor(), **given)
         if dry_run:
             from jvs.workspace.rehearsal import rehearse
 
@@ -73,6 +83,40 @@ class Ui:
         from jvs.workspace.locate import find_store
 
         return find_store(self.store, self.env_store(), self.here())
+
+    def open_repository(self) -> Repository:
+        """The repository this command means: --repo, the nearest one upwards. Raises NoStoreError (no-repository)."""
+        from jvs.workspace.repository.repository import Repository
+
+        layout = self.find_repository()
+        return Repository.open(layout, actor=self.actor(), nonce=self.lock_nonce(layout))
+
+    def find_repository(self) -> Layout:
+        """Where that repository is, not opened."""
+        from jvs.workspace.repository.layout import find_layout
+
+        if self.store is not None:
+            raise UsageError(
+                "--store names a store, and this is a verb for repositories", next=f"{self.command} --repo PATH"
+            )
+        return find_layout(self.repo, self.here())
+
+    def chosen(self, repository: Repository) -> str:
+        """The worktree this command means: -w, the one it stands in. Raises UsageError, UnknownError."""
+        return repository.choose(self.worktree, self.here())
+
+    def lock_nonce(self, layout: Layout | None = None, about: str | None = None) -> str | None:
+        """The nonce of the lock whose holder runs this command: --nonce, JVS_LOCK_NONCE, else the one that is noted
+        for the worktree it is about: -w in the repository `layout`, or what `about` is in, or what it stands in."""
+        given = self.nonce or os.environ.get("JVS_LOCK_NONCE")
+        if given:
+            return given
+        from jvs.workspace.repository.layout import near_layout
+
+        here = self.here() if about is None else about
+        found = near_layout(here) if layout is None else layout
+        name = None if found is None else self.worktree or found.around(here)
+        return None if found is None or name is None else found.session_nonce(name)
 
     @staticmethod
     def env_store() -> str | None:
@@ -134,27 +178,50 @@ class Ui:
         A failure before the first item is raised; one further on ends the list, is added as `error`, and raises
         Reported.
         """
+        begin = (to_json(head)[:-2] + ",\n" if head else "{\n") + f'  "{key}": ['
+        error = self._items(begin, "    ", "\n  ]", items)
+        if error is not None:
+            sys.stdout.write(',\n  "error": ' + to_json(error_json(error)).replace("\n", "\n  "))
+        sys.stdout.write("\n}\n")
+        if error is not None:
+            raise Reported(error)
+
+    def stream_list(self, items: Iterable[Json]) -> None:
+        """The one JSON value of this run, a list, written as its items come. A failure further on than the first item
+        ends the list with `{"error": ...}`, and raises Reported."""
+        error = self._items("[", "  ", "\n]", items, lambda error: {"error": error_json(error)})
+        sys.stdout.write("\n")
+        if error is not None:
+            raise Reported(error)
+
+    def _items(
+        self,
+        begin: str,
+        indent: str,
+        end: str,
+        items: Iterable[Json],
+        last: Callable[[JvsError], Json] | None = None,
+    ) -> JvsError | None:
+        """Write `begin`, the items one by one, and `end`; what broke the list off, which `last` makes an item of."""
         iterator = iter(items)
         write = sys.stdout.write
         separator = ""
         error: JvsError | None = None
         item = next(iterator, None)
         self.answered = True
-        write((to_json(head)[:-2] + ",\n" if head else "{\n") + f'  "{key}": [')
+        write(begin)
         while item is not None:
-            write(separator + "\n    " + to_json(item).replace("\n", "\n    "))
+            write(separator + "\n" + indent + to_json(item).replace("\n", "\n" + indent))
             separator = ","
+            if error is not None:
+                break
             try:
                 item = next(iterator, None)
             except BaseException as raised:  # also an interrupt: the value on stdout is completed first
                 error = as_jvs_error(raised)
-                break
-        write("\n  ]" if separator else "]")
-        if error is not None:
-            write(',\n  "error": ' + to_json(error_json(error)).replace("\n", "\n  "))
-        write("\n}\n")
-        if error is not None:
-            raise Reported(error)
+                item = None if last is None else last(error)
+        write(end if separator else "]")
+        return error
 
     # Talk: stderr
 

@@ -24,7 +24,7 @@ EXITS: dict[int, str] = {
     6: "the label moved",
     7: "merge conflict",
     8: "integrity: stored data is damaged",
-    10: "no store",
+    10: "no store, or no repository",
     11: "locked",
     130: "interrupted",
 }
@@ -33,6 +33,12 @@ EXITS: dict[int, str] = {
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
     """Keep a global option where every verb finds it, wherever on the command line it stands."""
     if value and option.name is not None:
+        setattr(context.ensure_object(Ui), option.name, value)
+
+
+def _remember_number(context: click.Context, option: click.Parameter, value: float | None) -> None:
+    """As `_remember`; 0 is something, too."""
+    if value is not None and option.name is not None:
         setattr(context.ensure_object(Ui), option.name, value)
 
 
@@ -72,6 +78,44 @@ GLOBAL_OPTIONS: tuple[click.Option, ...] = (
 """Accepted before and after every verb."""
 
 
+WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
+    click.Option(
+        ["-w", "--worktree"],
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="The worktree meant [default: the one you stand in].",
+    ),
+    click.Option(
+        ["--repo"],
+        metavar="PATH",
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="The repository: its root [default: the nearest one upwards; JVS_STORE does not matter].",
+    ),
+    click.Option(
+        ["--wait"],
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, max=86_400),
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_number,
+        help="How long to wait for another command that is at work there [default: 10].",
+    ),
+    click.Option(
+        ["--nonce"],
+        metavar="TEXT",
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="Of the lock you hold [default: JVS_LOCK_NONCE, else what `jvs lock acquire` noted].",
+    ),
+)
+"""Of every verb for repositories."""
+
+
 def labels(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """What a shell offers where a label or a revision stands; nothing where there is no store."""
     try:
@@ -87,6 +131,7 @@ class Verb(click.Command):
     examples  lines of shell, shown in its help
     fields    the fields of its JSON result, `a.b` for b inside a, `a[].b` for b of each in the list a
     exits     exit statuses with a meaning of their own here, beside those every verb has
+    shared    options it has in common with others of its kind
     """
 
     def __init__(
@@ -95,9 +140,11 @@ class Verb(click.Command):
         examples: str = "",
         fields: Mapping[str, str] | None = None,
         exits: Mapping[int, str] | None = None,
+        shared: Sequence[click.Option] = (),
         **given: Any,
     ) -> None:
         super().__init__(name, add_help_option=False, context_settings=SETTINGS, **given)
+        self.shared = shared
         self.examples = examples.strip("\n")
         self.fields = fields or {}
         self.exits = exits or {}
@@ -109,11 +156,11 @@ class Verb(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The verb's own parameters, then the global options."""
-        return [*self.params, *GLOBAL_OPTIONS]
+        return [*self.params, *self.shared, *GLOBAL_OPTIONS]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verb's own options, and the names of the global ones."""
-        write_options(formatter, ctx, self.params)
+        write_options(formatter, ctx, [*self.params, *self.shared])
         write_block(formatter, "Everywhere", [EVERYWHERE])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,6 +174,18 @@ def verb(name: str, *, examples: str, fields: Mapping[str, str], exits: Mapping[
 
     def decorate(function: Callable[..., int]) -> click.Command:
         command = click.command(name, cls=Verb, examples=examples, fields=fields, exits=exits)
+        return command(click.pass_obj(function))
+
+    return decorate
+
+
+def workspace_verb(
+    name: str, *, examples: str, fields: Mapping[str, str], exits: Mapping[int, str] | None = None
+) -> Decorator:
+    """As `verb`, of a verb for repositories: with the options of `WORKSPACE_OPTIONS`, for `Ui.open_repository`."""
+
+    def decorate(function: Callable[..., int]) -> click.Command:
+        command = click.command(name, cls=Verb, examples=examples, fields=fields, exits=exits, shared=WORKSPACE_OPTIONS)
         return command(click.pass_obj(function))
 
     return decorate

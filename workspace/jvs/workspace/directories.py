@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jvs.castore import binding as bindings
@@ -15,7 +16,9 @@ from jvs.castore.ingest.statindex import StatIndex
 from jvs.castore.manifest import SYMLINK
 from jvs.castore.names import is_control_name, split_path
 from jvs.castore.treesink import TreeSink
-from jvs.errors import UsageError
+from jvs.errors import NoStoreError, UsageError
+from jvs.workspace.locate import CONTROL
+from jvs.workspace.repository.layout import MAIN, Place, layout_at, place_of
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -24,6 +27,59 @@ if TYPE_CHECKING:
 MAX_INDEXES = 256
 """How many stat indexes a store keeps."""
 _FOLDER = "directories"
+
+
+def worktree_of(repo: Repo, directory: str) -> Place | None:
+    """The worktree that an existing directory is, of a repository that has this store; None: it is none."""
+    place = place_of(directory)
+    if place is None:
+        return None
+    try:
+        store = place.layout.store()
+    except NoStoreError:
+        return None
+    return place if os.path.realpath(store) == os.path.realpath(repo.store.path) else None
+
+
+def binding_file(repo: Repo, directory: str) -> str:
+    """Where the binding of an existing directory is recorded: for a worktree in its repository, where it stays when all
+    of that is moved or copied; else in the store's cache."""
+    place = worktree_of(repo, directory)
+    return bindings.record_file(repo.cache_dir, directory) if place is None else place.layout.binding(place.name)
+
+
+def load_binding(repo: Repo, directory: str) -> Binding | None:
+    """What an existing directory is bound to (see `castore.binding`)."""
+    place = worktree_of(repo, directory)
+    if place is None:
+        return bindings.load(repo.cache_dir, directory)
+    from jvs.workspace.repository import position  # most directories are no worktrees
+
+    return position.settled(repo, place)
+
+
+def save_binding(repo: Repo, directory: str, binding: Binding) -> None:
+    """Record what an existing directory is bound to. Raises OSError."""
+    place = worktree_of(repo, directory)
+    if place is None:
+        bindings.save(repo.cache_dir, directory, binding)
+    else:
+        from jvs.workspace.repository import position
+
+        position.save(place, binding)
+
+
+def bound(repo: Repo) -> Iterator[tuple[bytes, Binding]]:
+    """(path, binding) of every directory that is known and still there; worktrees of a repository whose store lies
+    elsewhere are not known to it."""
+    yield from bindings.bound(repo.cache_dir)
+    root, name = os.path.split(os.path.realpath(repo.store.path))
+    layout = layout_at(root) if name == CONTROL else None
+    if layout is not None:
+        for found in sorted(os.listdir(os.path.dirname(layout.record(MAIN)))):
+            path, binding = layout.path(found), bindings.read(layout.binding(found))
+            if binding is not None and os.path.isdir(path):
+                yield os.fsencode(path), binding
 
 
 def stat_index(repo: Repo, directory: str) -> StatIndex:
@@ -133,7 +189,7 @@ def settle(repo: Repo, directory: str, binding: Binding | None) -> None:
 def look(repo: Repo, directory: str, sink: TreeSink) -> Digest:
     """The id a push of the directory would give it now; nothing is stored or recorded."""
     check_apart(repo, directory)
-    binding = bindings.load(repo.cache_dir, directory)
+    binding = load_binding(repo, directory)
     with stat_index(repo, directory) as index:
         base = base_of(repo, binding, None)
         found = scan(repo, directory, sink, binding=binding, base=base, index=index, skip_unreadable=True)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jvs.castore import binding as bindings
 from jvs.castore.backend import Kind, Ref, object_name
 from jvs.castore.gc.marks import LOST, MARKING, collectors, lost
 from jvs.castore.gc.pins import pin_locks, remove_dead_pins
@@ -24,6 +23,7 @@ from jvs.castore.objects import object_children
 from jvs.errors import IntegrityError
 from jvs.labels.replay import replay
 from jvs.workspace.checkup import affected_places, label_faults, lost_snapshots, verify_objects
+from jvs.workspace.directories import bound
 from jvs.workspace.healing import JOURNAL_OP, Healed, Healer
 from jvs.workspace.repo import Repo
 from jvs.workspace.results import DoctorResult, Finding
@@ -177,9 +177,9 @@ def _lying_about(repo: Repo) -> Iterator[Finding]:
     for one in leftovers(store):
         severity = "warning" if one.kind in ("locks", "stray") else "info"
         yield Finding(one.kind, one.reason, severity, path=one.path)
-    for path, bound in bindings.bound(repo.cache_dir):
-        if bound.pending is not None:
-            again = f"jvs fs pull {bound.pending.target.hex()[:12]} {display(path)}"
+    for path, binding in bound(repo):
+        if binding.pending is not None:
+            again = f"jvs fs pull {binding.pending.target.hex()[:12]} {display(path)}"
             yield Finding("directories", f"a pull was interrupted: {again}", "warning", None, display(path))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore import binding as bindings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jvs.labels.revisions import Resolved
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
+    from jvs.workspace.repository.layout import Place
 
 
 class PullOptions(NamedTuple):
@@ -89,7 +91,8 @@ def _pull_into(
     rehash: bool = False,
 ) -> PullResult:
     """rehash: an autosave reads every file, whatever its times say."""
-    binding = bindings.load(repo.cache_dir, directory) or Binding(None, 0, None)
+    place = directories.worktree_of(repo, directory)
+    binding = directories.load_binding(repo, directory) or Binding(_own_label(place), 0, None)
     base = directories.base_of(repo, binding, None)
     autosaved = None
     foreseen = options.autosave and options.dry_run  # what is unsaved would have been saved
@@ -97,7 +100,7 @@ def _pull_into(
         base, autosaved = _autosave(repo, directory, binding, base, resolved.label, rehash)
 
     def begin(pending: Pending) -> None:
-        bindings.save(repo.cache_dir, directory, _with_pending(binding, base, pending))
+        directories.save_binding(repo, directory, replace(binding, ca_id=base, pending=pending))
 
     with directories.stat_index(repo, directory) as index:
         done = checkout(
@@ -120,8 +123,14 @@ def _pull_into(
     generation = None if entry is None else entry.generation
     if not options.dry_run:
         entry_id = None if entry is None else entry.id
-        bound = Binding(label, generation or 0, target, entry_id, unapplied=done.unapplied)
-        bindings.save(repo.cache_dir, directory, bound)
+        if place is None:
+            bound = Binding(label, generation or 0, target, entry_id, unapplied=done.unapplied)
+        else:
+            from jvs.workspace.repository import position
+
+            own = position.label_of(place, binding)
+            bound = position.at(repo, own, entry, target, done.unapplied)
+        directories.save_binding(repo, directory, bound)
     return _result(label, target, generation, directory, done, autosaved, options)
 
 
@@ -187,7 +196,7 @@ def _autosave(
 
 def _old_trees(repo: Repo, directory: str) -> list[Digest]:
     """What the directory is compared with: the snapshot it was, and the one that an interrupted pull was to make."""
-    binding = bindings.load(repo.cache_dir, directory)
+    binding = directories.load_binding(repo, directory)
     if binding is None:
         return []
     base, pending = directories.base_of(repo, binding, None), _known_pending(repo, binding)
@@ -200,8 +209,12 @@ def _known_pending(repo: Repo, binding: Binding) -> Pending | None:
     return pending if pending is not None and repo.has_snapshot(pending.target) else None
 
 
-def _with_pending(binding: Binding, base: Digest | None, pending: Pending) -> Binding:
-    return Binding(binding.label, binding.generation, base, binding.entry_id, pending, binding.unapplied)
+def _own_label(place: Place | None) -> str | None:
+    if place is None:
+        return None
+    from jvs.workspace.repository import position  # most directories are no worktrees
+
+    return position.label_of(place, None)
 
 
 def _reporter(repo: Repo, target: Digest, progress: Progress | None) -> Callable[[Written], None] | None:

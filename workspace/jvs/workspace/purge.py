@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from jvs.castore import binding as bindings
 from jvs.castore import purged
 from jvs.castore.backend import Kind, ReadTxn, WriteTxn, object_name
 from jvs.castore.batches import batched
@@ -45,6 +44,7 @@ from jvs.labels.purges import MAX_DIGESTS, MAX_PAIRS, PurgeRow
 from jvs.labels.roots import roots
 from jvs.labels.store import wall_clock
 from jvs.labels.tables import owner_of
+from jvs.workspace import directories
 from jvs.workspace.purge_plan import Survey, Surveyor, protected
 from jvs.workspace.purge_results import UNREACHABLE, PurgeResult
 from jvs.workspace.sessions.clear import clear_sessions
@@ -463,7 +463,7 @@ class _Purge:
     def _on_disk(self) -> Iterator[str]:
         """Directories that are known, and have some of the paths still."""
         paths = () if self._first is None else self._first.paths
-        for directory, _ in bindings.bound(self._repo.cache_dir):
+        for directory, _ in directories.bound(self._repo):
             for path in paths:
                 if os.path.lexists(os.path.join(directory, path)):
                     yield f"{display(directory)}, which still has {display(path)}"

@@ -7,13 +7,13 @@ unless told otherwise; what was rejected is still stored for 24 hours; content t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jvs.castore import binding as bindings
 from jvs.castore.backend import WriteTxn
-from jvs.castore.binding import Binding
+from jvs.castore.binding import LOCK_SECONDS, Binding
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.assist import Assistant
 from jvs.castore.treewriter import TreeWriter
@@ -36,6 +36,7 @@ from jvs.workspace.results import PushResult, PushStats, Skipped
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
+    from jvs.workspace.repository.layout import Place
 
 ATTEMPTS = 5
 """How often a push starts again when what it built on was collected meanwhile; the last time everything is read."""
@@ -58,6 +59,21 @@ class PushOptions(NamedTuple):
 
     allow_purged: bool = False
     """Also store what was purged, which is then purged no more."""
+
+    wait: float = LOCK_SECONDS
+    """Seconds to wait for another command that is at work in the directory."""
+
+    level: int | None = None
+    """Of compression, for what is new; 0: none; None: the store's."""
+
+    verify: bool = False
+    """Read back what was written, and compare it with its digests, before the label moves."""
+
+    meta: Mapping[str, Any] | None = None
+    """Facts about the move, for its entry."""
+
+    paths: Sequence[tuple[bytes, ...]] | None = None
+    """Take these paths only, and leave the rest as in what the directory is bound to; None: all of it."""
 
     def check(self) -> None:
         """Raise UsageError for what cannot be meant together, and for a malformed label name."""
@@ -117,10 +133,18 @@ def push_revision(repo: Repo, source: str, options: PushOptions) -> PushResult:
 
 
 def push_directory(repo: Repo, directory: str, options: PushOptions, progress: Progress | None) -> PushResult:
-    """Snapshot a directory and move the label it is pushed as."""
+    """Snapshot a directory and move the label it is pushed as. A worktree pushed as its own label is a save point; one
+    that is pushed as another stays where it stands."""
     directories.check_apart(repo, directory)
-    with bindings.lock(directory):
-        binding = follow_rename(repo, bindings.load(repo.cache_dir, directory))
+    place = directories.worktree_of(repo, directory)
+    with bindings.lock(directory, options.wait):
+        if place is None:
+            binding = follow_rename(repo, bindings.load(repo.cache_dir, directory))
+        else:
+            from jvs.workspace.repository import position, saving  # most directories are no worktrees
+
+            binding = position.settled(repo, place)
+            options = saving.as_save_point(repo, place, binding, options)
         if options.label is None and not options.detach:
             if binding is None or binding.label is None:
                 raise _no_label()
@@ -135,7 +159,8 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
         for attempt in range(1, ATTEMPTS + 1):
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
-                return _attempt(repo, directory, binding, options, progress)
+                result = _attempt(repo, directory, place, binding, options, progress)
+                return result if place is None else saving.with_ways_on(result)
             except (MissingChildrenError, MissingObjectError, CollectedError) as error:
                 # what it has read, or found to be there already, was collected since
                 if attempt == ATTEMPTS:
@@ -148,28 +173,40 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
 
 
 def _attempt(
-    repo: Repo, directory: str, binding: Binding | None, options: PushOptions, progress: Progress | None
+    repo: Repo,
+    directory: str,
+    place: Place | None,
+    binding: Binding | None,
+    options: PushOptions,
+    progress: Progress | None,
 ) -> PushResult:
     head = None if options.label is None else repo.labels.get(options.label)
     expect = expect_of(repo, options, binding)
     base = directories.base_of(repo, binding, None if head is None else head.ca_id)
     with (
-        TreeWriter(repo.objects, allow_purged=options.allow_purged) as writer,
+        TreeWriter(
+            repo.objects, allow_purged=options.allow_purged, level=options.level, verify=options.verify
+        ) as writer,
         directories.stat_index(repo, directory) as index,
-        Assistant(repo.store.path) as assistant,
+        Assistant(repo.store.path, level=options.level, verify=options.verify) as assistant,
     ):
-        found = directories.scan(
-            repo,
-            directory,
-            writer,
-            binding=binding,
-            base=base,
-            index=index,
-            rehash=options.rehash,
-            skip_unreadable=options.skip_unreadable,
-            progress=progress,
-            assistant=assistant,
-        )
+        if options.paths is None:
+            found = directories.scan(
+                repo,
+                directory,
+                writer,
+                binding=binding,
+                base=base,
+                index=index,
+                rehash=options.rehash,
+                skip_unreadable=options.skip_unreadable,
+                progress=progress,
+                assistant=assistant,
+            )
+        else:
+            from jvs.workspace.partial import take  # hardly ever asked for
+
+            found = take(repo, directory, writer, options, binding=binding, base=base, index=index, progress=progress)
         ca_id = found.tree.digest
         outcome = unchanged(repo, options, ca_id)
         assisted = None
@@ -189,13 +226,20 @@ def _attempt(
         added = writer.stats if assisted is None else writer.stats.plus(assisted)
         if found.new_index is not None and found.new_index.save():
             directories.prune_indexes(repo)
-    if outcome.generation is not None:
+    if outcome.generation is not None and (place is None or saves(place, binding, options)):
         unapplied = {} if binding is None else directories.still_unapplied(repo, binding, ca_id)
         bound = Binding(options.label, outcome.generation, ca_id, outcome.entry_id, unapplied=unapplied)
-        bindings.save(repo.cache_dir, directory, bound)
+        directories.save_binding(repo, directory, bound)
     stats = PushStats(found.tree.entries, found.tree.bytes, *added, found.files, found.directories)
     skipped = tuple(Skipped(*item) for item in (*found.skipped, *found.kept))
     return result_of(ca_id, options.label, outcome, stats, skipped)
+
+
+def saves(place: Place, binding: Binding | None, options: PushOptions) -> bool:
+    """Whether the push of a worktree is one as its own label."""
+    from jvs.workspace.repository.position import label_of
+
+    return options.label == label_of(place, binding)
 
 
 def move(
@@ -221,6 +265,7 @@ def move(
         came_from,
         options.message,
         options.tags,
+        options.meta,
     )
     try:
         entry = repo.labels.move_in(txn, request)

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
-from jvs.castore import binding as bindings
 from jvs.castore.backend import Codec, Kind, Ref, Stored
 from jvs.castore.codec import decode
 from jvs.castore.digest import Digest
@@ -23,6 +22,7 @@ from jvs.castore.local.scan import scan_pack
 from jvs.castore.manifest import DIRECTORY, File, Page, decode_page, small_files
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError, JvsError
+from jvs.workspace.directories import bound
 from jvs.workspace.repo import Repo
 
 _BLOCK: Final = 1 << 20
@@ -216,7 +216,7 @@ class PackSource:
 def directories(repo: Repo) -> list[DirectorySource]:
     """The directories that are bound to labels of this store and still there."""
     found = []
-    for path, binding in bindings.bound(repo.cache_dir):
+    for path, binding in bound(repo):
         root = binding.ca_id if binding.pending is None else binding.pending.target
         if root is not None:
             found.append(DirectorySource(path, root, repo.objects))

@@ -64,9 +64,10 @@ class Taken(NamedTuple):
 class Assistant:
     """The scanning process's side. Use as a context manager; nothing is started before the first `give`."""
 
-    def __init__(self, store: str) -> None:
-        """store: path of the store that the push writes to."""
+    def __init__(self, store: str, *, level: int | None = None, verify: bool = False) -> None:
+        """store: path of the store that the push writes to; level, verify: as for the push's `TreeWriter`."""
         self._store = store
+        self._how = ("" if level is None else str(level), "verify" if verify else "")
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._dead = os.cpu_count() == 1
@@ -158,7 +159,7 @@ class Assistant:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    python_command("jvs.castore.ingest.assistant", str(theirs.fileno()), self._store),
+                    python_command("jvs.castore.ingest.assistant", str(theirs.fileno()), self._store, *self._how),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

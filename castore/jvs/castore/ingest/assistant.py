@@ -22,10 +22,16 @@ from jvs.castore.treewriter import TreeWriter
 
 
 def main() -> None:
-    """Serve the socket named in `sys.argv` for the store named there, until it closes."""
+    """Serve the socket named in `sys.argv` for the store named there, until it closes. After these come the level of
+    compression and `verify`, each or both of them empty."""
     gc.disable()  # what is made here is trees without cycles, and the process is short
     sock = socket.socket(fileno=int(sys.argv[1]))
-    with sock, LocalStore.open(sys.argv[2]) as store, TreeWriter(ObjectStore(store, store.settings)) as writer:
+    level = int(sys.argv[3]) if sys.argv[3] else None
+    with (
+        sock,
+        LocalStore.open(sys.argv[2]) as store,
+        TreeWriter(ObjectStore(store, store.settings), level=level, verify=bool(sys.argv[4])) as writer,
+    ):
         writer.work_alone()
         while True:
             request, fd = _next(sock)

@@ -141,6 +141,12 @@ class PackReader:
                 file.close()
             self._files.clear()
 
+    def __enter__(self) -> PackReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
 
 def pack_path(directory: str, pack: bytes) -> str:
     """The file of a pack."""

@@ -21,6 +21,7 @@ from jvs.castore.local.pack import (
     ID_SIZE,
     MAX_STORED,
     SEAL_AT,
+    PackReader,
     encode_header,
     pack_header,
     pack_path,
@@ -265,6 +266,23 @@ class LocalWriter:
         return made
 
     # -- publishing
+
+    def read_back(self, look: Callable[[Kind, Digest, Stored], None]) -> None:
+        """See `backend.ObjectWriter`."""
+        self._check()
+        try:
+            if self._pack is not None:
+                self._flush(self._pack)
+        except OSError as exc:
+            raise self._fail(exc) from exc
+        with PackReader(self._store.packs_path) as reader:
+            for item in self._queue.pending():
+                ref = ref_of(item.name)
+                try:
+                    stored = reader.read(ref.kind, ref.key, item.place.pack, item.place.offset, item.stored)
+                except OSError as exc:
+                    raise os_error(exc, "reading back what was written") from exc
+                look(ref.kind, ref.key, stored)
 
     def publish(self, then: Callable[[WriteTxn], T] | None = None) -> T | None:
         """See `backend.ObjectWriter`."""

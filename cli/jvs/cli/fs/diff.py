@@ -73,22 +73,22 @@ def diff(ui: Ui, a: str, b: str | None, stat: bool, patch: bool, word: bool, exi
     with ui.open_repo() as repo:
         result = repo.diff(a, b)
         if ui.json:
-            text = {"patch": _patch_text(repo, result, word)} if patch or word else {}
+            text = {"patch": patch_text(repo, result, word)} if patch or word else {}
             ui.emit(result.as_json() | text)
         elif ui.quiet:
-            for _, change in _in_order(result):
+            for _, change in in_order(result):
                 ui.say(ui.name(change.path))
         elif patch or word:
-            for line in _painted(ui, repo.patch(result, words=word)):
+            for line in painted(ui, repo.patch(result, words=word)):
                 ui.say(line)
         else:
             counts = list(line_counts(repo.patch(result))) if stat else None
-            for line in _people(ui, result, counts):
+            for line in people(ui, result, counts, (short(result.from_), short(result.to))):
                 ui.say(line)
     return 1 if exit_code and not result.empty else 0
 
 
-def _in_order(result: DiffResult) -> Changes:
+def in_order(result: DiffResult) -> Changes:
     """(letter, change) of every change, by path."""
     changes = [(letter, change) for kind, letter in _LETTERS.items() for change in getattr(result, kind)]
     return sorted(changes, key=lambda item: item[1].path)
@@ -115,9 +115,12 @@ def line_counts(patch: Iterable[str]) -> Iterator[Counts]:
         yield None if uncounted else (added, removed)
 
 
-def _people(ui: Ui, result: DiffResult, counts: Sequence[Counts] | None) -> Iterator[str]:
-    """A line for each change (with a bar where there are counts), and one for all of them."""
-    changes = _in_order(result)
+def people(
+    ui: Ui, result: DiffResult, counts: Sequence[Counts] | None, sides: tuple[str, str] | None
+) -> Iterator[str]:
+    """A line for each change (with a bar where there are counts), and one for all of them. sides: what was compared;
+    None: without that line."""
+    changes = in_order(result)
     names = [_path(ui, change) for _, change in changes]
     width = min(max(map(len, names), default=0), max(ui.screen()[0] - 32, 20))
     if counts is None:
@@ -130,19 +133,21 @@ def _people(ui: Ui, result: DiffResult, counts: Sequence[Counts] | None) -> Iter
         ]
     for (letter, _), name, fact in zip(changes, names, facts, strict=True):
         yield f"{ui.paint(letter, _COLOURS[letter])}  {name:<{width}}  {fact}".rstrip()
-    yield f"{short(result.from_)} -> {short(result.to)}: {', '.join(_totals(result, changes, counts))}"
+    if sides is not None:
+        yield f"{sides[0]} -> {sides[1]}: {', '.join(totals(result, changes, counts))}"
 
 
-def _totals(result: DiffResult, changes: Changes, counts: Sequence[Counts] | None) -> list[str]:
+def totals(result: DiffResult, changes: Changes, counts: Sequence[Counts] | None = None) -> list[str]:
+    """`3 added`, `1 modified`, `+12 KiB` ..."""
     if not changes:
         return ["no difference"]
-    totals = [f"{len(getattr(result, kind)):,} {kind}" for kind in _LETTERS if getattr(result, kind)]
-    totals.append(_signed(sum(_bytes(change.after) - _bytes(change.before) for _, change in changes)))
+    facts = [f"{len(getattr(result, kind)):,} {kind}" for kind in _LETTERS if getattr(result, kind)]
+    facts.append(_signed(sum(_bytes(change.after) - _bytes(change.before) for _, change in changes)))
     if counts is not None:
         added, removed = (sum(pair[side] for pair in counts if pair is not None) for side in (0, 1))
         if added or removed:
-            totals.append(f"{count(added, 'line')} added, {removed:,} removed")
-    return totals
+            facts.append(f"{count(added, 'line')} added, {removed:,} removed")
+    return facts
 
 
 def _bars(ui: Ui, pair: tuple[int, int], largest: int) -> str:
@@ -202,7 +207,7 @@ def _signed(number: int) -> str:
     return ("+" if number >= 0 else "") + size(number)
 
 
-def _painted(ui: Ui, patch: Iterable[str]) -> Iterator[str]:
+def painted(ui: Ui, patch: Iterable[str]) -> Iterator[str]:
     """The patch with colours where they are wanted; on a terminal without the control characters of the content."""
     if not sys.stdout.isatty():
         yield from patch
@@ -215,5 +220,6 @@ def _painted(ui: Ui, patch: Iterable[str]) -> Iterator[str]:
         yield shown if colour is None else ui.paint(shown, colour)
 
 
-def _patch_text(repo: Repo, result: DiffResult, words: bool) -> str:
+def patch_text(repo: Repo, result: DiffResult, words: bool) -> str:
+    """The whole unified diff."""
     return "".join(line + "\n" for line in repo.patch(result, words=words))

@@ -153,7 +153,7 @@ def push(
         raise UsageError(
             "--merge is for --session; of a directory: push, then jvs fs merge", next="jvs fs merge --help"
         )
-    with ui.open_repo() as repo, ui.progress("push") as progress:
+    with ui.open_repo(about=source) as repo, ui.progress("push") as progress:
         result = repo.push(
             what,
             label=label,

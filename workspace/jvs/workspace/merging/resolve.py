@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from jvs.castore import binding as bindings
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE
 from jvs.castore.names import CONFLICTS_FILE, display, json_fields
@@ -17,6 +16,7 @@ from jvs.labels.names import check_label_name
 from jvs.labels.store import wall_clock
 from jvs.merge.content import Contents
 from jvs.merge.model import Limits, Path
+from jvs.workspace.directories import load_binding
 from jvs.workspace.merging import worksite
 from jvs.workspace.merging.recorded import Recorded
 from jvs.workspace.merging.results import Applied
@@ -101,7 +101,7 @@ def resolve(repo: Repo, directory: str, options: ResolveOptions, progress: Progr
 def _check_place(repo: Repo, directory: str, merging: Merging) -> None:
     """Raise StateError (no-merge) when the directory was made something else since `fs merge` wrote it: what a pull
     brought is nobody's merge."""
-    binding = bindings.load(repo.cache_dir, directory)
+    binding = load_binding(repo, directory)
     if binding is not None and binding.ca_id != merging.merged:
         name = os.path.join(directory, CONFLICTS_FILE.decode())
         raise StateError(

@@ -30,6 +30,7 @@ WORKTREES: Final = "worktrees"
 REPO_ID: Final = "repo_id"
 ADOPTED: Final = "adopted"
 BINDING: Final = "binding"
+SESSION: Final = "session"
 FOLDERS: Final = (WORKTREES, "snapshots", "descriptors", "refs", "intents", "audit", "gc")
 """Directories that `.jvs` has beside the store's own."""
 
@@ -81,6 +82,20 @@ class Layout(NamedTuple):
         """The file with the position of the worktree `name` (see `castore.binding`)."""
         return os.path.join(self.record(name), BINDING)
 
+    def session(self, name: str) -> str:
+        """The file with the nonce of the lock that the user of the worktree `name` holds (mode 0600)."""
+        return os.path.join(self.record(name), SESSION)
+
+    def session_nonce(self, name: str) -> str | None:
+        """That nonce; None when none is noted, or for a name that no worktree has."""
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            with open(self.session(name), encoding="utf-8", errors="replace") as file:
+                return file.read(_MAX_ID).strip() or None
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None
+
     def around(self, path: str) -> str | None:
         """The name of the worktree that `path` is in; None: at the root, or among the control data."""
         parts = _below(self.root, os.path.realpath(path))
@@ -124,6 +139,15 @@ def layout_at(root: str) -> Layout | None:
     if not os.path.isfile(os.path.join(control, REPO_ID)):
         return None
     return Layout(os.path.realpath(root), os.path.exists(os.path.join(control, ADOPTED)))
+
+
+def near_layout(start: str) -> Layout | None:
+    """The repository at or above `start`, if its `.jvs` is the nearest; None when none may be used."""
+    try:
+        near = find_control(os.path.realpath(start))
+    except NoStoreError:
+        return None
+    return None if near is None else layout_at(os.path.dirname(near))
 
 
 def find_layout(explicit: str | None, start: str) -> Layout:

@@ -26,7 +26,6 @@ from jvs.workspace.repository.layout import MAIN, Layout, check_worktree_name
 from jvs.workspace.results import iso_time
 
 CONFIG: Final = "config.json"
-SESSION: Final = "session"
 _MAX_CONFIG: Final = 64 << 10
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
