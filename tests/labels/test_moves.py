@@ -229,6 +229,8 @@ ROOT_ACTS: dict[str, tuple[str, Callable[[Desk], object]]] = {
     "an undone delete": ("gone", lambda desk: desk.labels.undo("gone")),
     "an autosave": ("new", lambda desk: desk.labels.autosave("main", desk.snapshot("new"))),
     "a pin": ("a", lambda desk: desk.labels.pin(desk.snapshot("a"))),
+    "a ref": ("a", lambda desk: desk.labels.create_ref("x", desk.snapshot("a"))),
+    "a ref to an entry": ("b", lambda desk: desk.labels.create_ref("x", desk.labels.require("main").entry_id)),
     "a detached record": ("a", lambda desk: desk.labels.record_detached(desk.snapshot("a"))),
     "a merge, of its base": (
         "other",

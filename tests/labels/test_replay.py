@@ -9,7 +9,7 @@ import pytest
 
 from jvs.castore.backend import JournalRecord, WriteTxn
 from jvs.castore.digest import Digest
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.castore.memory import MemoryStore
 from jvs.errors import IntegrityError
 from jvs.labels import Labels, purges
@@ -31,8 +31,14 @@ def history() -> Desk:
     labels.delete("job")
     labels.compare_and_set("work", None, b)
     labels.undelete("job")
+    lock_some(desk)
     labels.autosave("main", a, parents=[first.id])
     labels.delete_tag("t")
+    labels.create_ref("release", first.id, message="what was sold")
+    labels.create_ref("bare", b)
+    labels.create_ref("deleted", b)
+    labels.delete_ref("deleted")
+    labels.record_act("restore", "main", reason="why", details={"to": "a"})
     labels.record_detached(desk.snapshot("c"))
     labels.undo("main")
     forgotten = labels.compare_and_set("forgotten", None, a)
@@ -71,6 +77,21 @@ def purge_some(desk: Desk, snapshot: Digest) -> None:
 
     desk.store.transact(write)
     assert desk.labels.require("purged").ca_id == new
+
+
+def lock_some(desk: Desk) -> None:
+    """Everything that can be done to a lock; one is held in the end, the other tokens are known."""
+    labels = desk.labels
+    held = labels.acquire_lock("main", purpose="p", session_id="s")
+    labels.renew_lock("main", held.nonce, 60_000)
+    stolen = labels.steal_lock("main", force=True, message="gone fishing")
+    labels.release_lock("main", stolen.nonce)
+    labels.compare_and_set("sold", None, desk.snapshot("a"))
+    mine = labels.acquire_lock("sold", lease_ms=1000)
+    Labels(desk.store, "tester", desk.clock, mine.nonce).rename("sold", "bought")
+    desk.clock.now_ms += 2000
+    labels.delete("bought")  # which ends the lock
+    labels.acquire_lock("fresh")
 
 
 ENTRIES = 18
@@ -200,6 +221,17 @@ def spoiled(op: str, **changes: object) -> Callable[[list[JournalRecord]], list[
         spoiled("pin", ca_id=b"x"),
         spoiled("pin", until="x"),
         spoiled("unpin", ids=["x"]),
+        spoiled("lock.acquire", token=0),
+        spoiled("lock.acquire", label=b"x"),
+        spoiled("lock.acquire", holder=b"x"),
+        spoiled("lock.steal", token=1),
+        spoiled("lock.renew", holder=bytes(32)),
+        spoiled("lock.release", expires=-1),
+        spoiled("ref", name="release"),
+        spoiled("ref", entry=bytes(32)),
+        spoiled("ref", entry=b"x"),
+        spoiled("ref", ca_id=None),
+        spoiled("unref", name="nothing"),
         spoiled("forget", generation=1),
         spoiled("forget", label="main"),
         spoiled("clock.trusted", at_ms=-1),

@@ -78,6 +78,7 @@ def test_every_reason_there_is() -> None:
     labels.compare_and_set("gone", None, desk.snapshot("gone"))
     labels.delete("gone")
     pin = labels.pin(desk.snapshot("pinned"))
+    labels.create_ref("v1.0", desk.snapshot("named"))
     labels.record_detached(desk.snapshot("detached"))
     by_reason: dict[str, set[tuple[Digest, str | None, str]]] = {}
     for root in found(desk):
@@ -92,6 +93,7 @@ def test_every_reason_there_is() -> None:
     }
     assert by_reason["deleted"] == {(desk.snapshot("gone"), "gone", "keep-deleted 14d")}
     assert by_reason["pin"] == {(desk.snapshot("pinned"), None, pin.id.hex())}
+    assert by_reason["ref"] == {(desk.snapshot("named"), None, "v1.0")}
     assert by_reason["detached"] == {(desk.snapshot("detached"), None, "")}
 
 

@@ -158,10 +158,10 @@ def test_a_checkpoint_is_no_move_of_anybodys() -> None:
     # whoever saw the label before the checkpoint loses no race because of it
     for expect in (5, before[0].id, before[0].to):
         with desk.store.write() as txn:
-            moves.compare(txn, "main", _head(desk), expect)
+            moves.compare(txn, Note(0), "main", _head(desk), expect)
     for stale in (4, before[1].id, 7):
         with pytest.raises(LabelMovedError), desk.store.write() as txn:
-            moves.compare(txn, "main", _head(desk), stale)
+            moves.compare(txn, Note(0), "main", _head(desk), stale)
     moved = labels.compare_and_set("main", 5, desk.snapshot("x"), parents=[before[0].id])
     assert (moved.generation, moved.prev) == (7, shown.entry_id)
     with pytest.raises(LabelMovedError):

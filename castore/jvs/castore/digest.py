@@ -50,6 +50,7 @@ body_digest = keyed("jvs 2026-11 reflog body v1")
 journal_digest = keyed("jvs 2026-11 journal record v1")
 check_digest = keyed("jvs 2026-11 index checksum v1")
 pack_checksum = keyed("jvs 2026-11 pack record v1")
+nonce_digest = keyed("jvs 2026-11 lock nonce v1")
 
 
 def to_hex(digest: Digest) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from jvs.castore.digest import Digest, page_digest
-from jvs.errors import CollectedError, JvsError, LabelMovedError, StateError, UnknownError, UsageError
+from jvs.errors import CollectedError, JvsError, LabelMovedError, LeaseError, StateError, UnknownError, UsageError
 from jvs.labels.durations import UNITS
 from jvs.labels.model import ANYTHING, MAX_MESSAGE, Entry, Expect
 from jvs.labels.store import LabelStore
@@ -363,6 +363,64 @@ class LabelStoreContract:
         assert list(labels.unpin(a)) == [first]
         _caught(UnknownError, "unknown-pin", labels.unpin, a)
         _caught(UsageError, "bad-id", labels.unpin, b"short")
+
+    def test_a_lock_keeps_everybody_else_from_moving_its_label(self, bench: Bench) -> None:
+        labels, clock, a = bench.labels, bench.clock, bench.snapshot("a")
+        labels.compare_and_set("main", None, a)
+        held = labels.acquire_lock("main", 1000, "why", "me")
+        assert labels.lock("main") == held.lock
+        assert list(labels.locks()) == [held.lock]
+        for call in (labels.delete, labels.undo):
+            _caught(LeaseError, "lock-conflict", call, "main")
+        _caught(LeaseError, "lock-conflict", labels.force, "main", a)
+        _caught(LeaseError, "lock-conflict", labels.reset, "main", a)
+        _caught(LeaseError, "lock-conflict", labels.rename, "main", "other")
+        _caught(LeaseError, "lock-conflict", labels.acquire_lock, "main")
+        _caught(LeaseError, "lock-conflict", labels.steal_lock, "main")
+        _caught(LeaseError, "lock-not-held", labels.renew_lock, "main", "nonsense")
+        _caught(LeaseError, "lock-not-held", labels.release_lock, "main", "nonsense")
+        clock.now_ms += 999
+        assert labels.renew_lock("main", held.nonce, 1000).expires_ms == clock.now_ms + 1000
+        clock.now_ms += 1000
+        _caught(LeaseError, "lock-expired", labels.renew_lock, "main", held.nonce)
+        labels.force("main", a)
+
+    def test_fencing_tokens_only_grow(self, bench: Bench) -> None:
+        labels, a = bench.labels, bench.snapshot("a")
+        assert labels.lock("main") is None
+        held = labels.acquire_lock("main")
+        labels.release_lock("main", held.nonce)
+        _caught(LeaseError, "lock-not-held", labels.steal_lock, "main")
+        labels.compare_and_set("main", None, a)
+        labels.delete("main")
+        assert labels.acquire_lock("main", 1000).lock.token == 2
+        stolen = labels.steal_lock("main", 1000, force=True, message="why")
+        assert stolen.lock.token == 3
+        bench.clock.now_ms += 1000
+        assert labels.acquire_lock("main").lock.token == 4
+        _caught(LeaseError, "lock-not-held", labels.release_lock, "main", stolen.nonce)
+        assert list(labels.list()) == []
+
+    def test_a_ref_keeps_what_it_names_until_it_is_deleted(self, bench: Bench) -> None:
+        labels, a, b = bench.labels, bench.snapshot("a"), bench.snapshot("b")
+        entry = labels.compare_and_set("main", None, a, message="m")
+        labels.compare_and_set("main", 1, b)
+        made = labels.create_ref("v1", entry.id, message="why")
+        assert (made.name, made.entry_id, made.ca_id, made.description) == ("v1", entry.id, a, "why")
+        bare = labels.create_ref("bare", b)
+        assert list(labels.refs()) == [bare, made]
+        assert labels.ref("v1") == made
+        _caught(StateError, "already-exists", labels.create_ref, "v1", b)
+        _caught(UsageError, "bad-name", labels.create_ref, "HEAD", b)
+        _caught(CollectedError, "collected", labels.create_ref, "x", page_digest(b"never published"))
+        labels.set_retention("main", ["keep-last", "1"])
+        list(labels.expire(bench.clock.now_ms))
+        assert labels.entry(entry.id).message == "m"
+        assert labels.delete_ref("v1") == made
+        _caught(UnknownError, "unknown-ref", labels.ref, "v1")
+        _caught(UnknownError, "unknown-ref", labels.delete_ref, "v1")
+        list(labels.expire(bench.clock.now_ms))
+        assert labels.entry(entry.id).dropped
 
     def test_a_policy_replaces_the_one_of_its_pattern(self, bench: Bench) -> None:
         labels = bench.labels

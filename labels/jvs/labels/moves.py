@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from jvs.castore.backend import Kind, ReadTxn, WriteTxn
 from jvs.castore.digest import DIGEST_SIZE, Digest
 from jvs.errors import CollectedError, LabelMovedError, StateError, UnknownError, UsageError
+from jvs.labels import locks
 from jvs.labels.model import (
     ANYTHING,
     HOUSEKEEPING,
@@ -57,13 +58,17 @@ _CREATING = frozenset({"push", "force", "repoint"})
 
 
 class Note(NamedTuple):
-    """Who moves a label, when, and what they say about it: the part every kind of move has."""
+    """Who moves a label, when, and what they say about it: the part every kind of move has.
+
+    nonce  by which the holder of a lock is known (see `locks`)
+    """
 
     now_ms: int
     actor: str = ""
     message: str = ""
     tags: Sequence[str] = ()
     meta: Mapping[str, Any] | None = None
+    nonce: str | None = None
 
 
 class MoveRequest(NamedTuple):
@@ -87,13 +92,13 @@ class MoveRequest(NamedTuple):
 
 
 def move(txn: WriteTxn, note: Note, request: MoveRequest) -> Entry:
-    """Move or create a label; the new entry. Raises LabelMovedError, CollectedError, UnknownError (a parent),
-    UsageError."""
+    """Move or create a label; the new entry. Raises LabelMovedError, LeaseError, CollectedError, UnknownError (a
+    parent), UsageError."""
     name = check_label_name(request.name)
     op = request.op
     _check_op(name, op)
     head = head_of(txn, name)
-    compare(txn, name, head, request.expect)
+    compare(txn, note, name, head, request.expect)
     parents = request.parents
     if parents is None:
         parents = (head.entry_id,) if head is not None and op == "push" else ()
@@ -111,7 +116,7 @@ def reset(
     """Move a label to `target`, an entry id or a CA id, which must be in the label's own reflog unless
     `allow_unlogged`; raises StateError (not-in-reflog)."""
     head = live_head(txn, name)
-    compare(txn, name, head, expect)
+    compare(txn, note, name, head, expect)
     source = None if place_of(txn, _digest(target, "a target")) is None else entry_by_id(txn, target)
     content = target if source is None else source.to
     if content is None:
@@ -137,7 +142,7 @@ def reset(
 def delete(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Entry:
     """Delete a label: its reflog stays, the name keeps a tombstone, `undelete` brings it back."""
     head = live_head(txn, name)
-    compare(txn, name, head, expect)
+    compare(txn, note, name, head, expect)
     return _append(txn, note, name, head, "delete", None, (head.entry_id,))
 
 
@@ -174,13 +179,15 @@ def rename(txn: WriteTxn, note: Note, old: str, new: str, expect: Expect = ANYTH
     if is_autosave_name(new) and not undoing:
         raise _reserved(new)
     head = live_head(txn, old)
-    compare(txn, old, head, expect)
+    compare(txn, note, old, head, expect)
     if head_of(txn, new) is not None:
         raise StateError(f"there is a label {new} already", next="jvs fs ls", label=new)
     _check_free(txn, new, leaving=old)
     note = note._replace(meta={**(note.meta or {}), "renamed_from": old, "renamed_to": new})
     floor = used_generation(txn, new)
-    return _append(txn, note, new, head, "rename", head.ca_id, (head.entry_id,), floor=floor)
+    entry = _append(txn, note, new, head, "rename", head.ca_id, (head.entry_id,), floor=floor, leaving=old)
+    locks.follow(txn, note, old, new)
+    return entry
 
 
 def undo(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Entry:
@@ -191,7 +198,7 @@ def undo(txn: WriteTxn, note: Note, name: str, expect: Expect = ANYTHING) -> Ent
     standing = head if head is not None else newest_deleted(txn, name)
     if standing is None:
         raise unknown_label(txn, name)
-    compare(txn, name, head, expect)
+    compare(txn, note, name, head, expect)
     newest = _newest_move(txn, name, standing)
     note = note._replace(
         message=note.message or f"undo {newest.op} (generation {newest.generation})",
@@ -243,9 +250,10 @@ def purge(txn: WriteTxn, note: Note, name: str) -> Entry:
     return _append(txn, note, name, head, "purge", head.ca_id, (head.entry_id,))
 
 
-def compare(txn: ReadTxn, name: str, head: Head | None, expect: Expect) -> None:
+def compare(txn: ReadTxn, note: Note, name: str, head: Head | None, expect: Expect) -> None:
     """Raise LabelMovedError, with the head as it is in this transaction, unless it is what was expected. Entries of the
-    collector do not count: a label that stands at one is still at the entry below it.
+    collector do not count: a label that stands at one is still at the entry below it. Whoever may not move the label at
+    all is told that (LeaseError) rather than sent for its new head.
 
     details: label, current (CA id in hex, None: absent), current_generation, current_entry, expected.
     """
@@ -260,6 +268,7 @@ def compare(txn: ReadTxn, name: str, head: Head | None, expect: Expect) -> None:
         met = head is not None and head.generation == expect
     if met or (head is not None and expect in _below_housekeeping(txn, head)):
         return
+    locks.admit(txn, note, [name])
     raise LabelMovedError(
         f"{name} {_standing(head)}; expected {_expected(expect)}",
         next=f"jvs fs log {name}" if head is not None else "jvs fs ls",
@@ -302,11 +311,15 @@ def _append(
     parents: Sequence[Digest],
     *,
     floor: int = 0,
+    leaving: str | None = None,
 ) -> Entry:
-    """Write the entry after `head` (None: the first one of a new label), called `name` from now on.
+    """Write the entry after `head` (None: the first one of a new label), called `name` from now on. Every move of every
+    kind comes through here, and so through the locks of its names; what the collector notes does not concern them.
 
-    floor: the highest generation used under that name by whoever had it before.
+    floor    the highest generation used under that name by whoever had it before
+    leaving  the name it has until now, where that is another
     """
+    over = [] if op in HOUSEKEEPING else locks.admit(txn, note, [name] if leaving is None else [leaving, name])
     body = new_body(note.message, note.actor, note.tags, note.meta)
     uid = os.urandom(UID_SIZE) if head is None else head.uid
     lineage = _lineage(txn, head, parents)
@@ -329,7 +342,9 @@ def _append(
         prev=None if head is None else head.entry_id,
         body=b"",  # filled in by write_move
     )
-    return write_move(txn, name, skeleton, body, upstream)
+    entry = write_move(txn, name, skeleton, body, upstream)
+    locks.settle(txn, note, over)
+    return entry
 
 
 class _Lineage(NamedTuple):

@@ -17,6 +17,9 @@ from jvs.errors import UsageError
 MAX_LABEL_NAME: Final = 255
 """Longest label name, in bytes of UTF-8."""
 
+MAX_NAME: Final = 128
+"""Longest name of a worktree or ref."""
+
 MAX_TAG: Final = 128
 """Longest tag, in bytes of UTF-8."""
 
@@ -47,6 +50,22 @@ def check_tag(tag: str) -> str:
     if reason is not None:
         raise UsageError(f"{shown(tag)} cannot be a tag: {reason}", next="choose a tag such as v1.2 or best")
     return tag
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name`; raises UsageError (bad-name) when no worktree or ref (`what`) may be called that: letters of
+    ASCII, digits, `.`, `_` and `-`; not `.`, `..` or `HEAD`, and not starting with `-`."""
+    reason = _length_fault(name, MAX_NAME)
+    if reason is None and name in (".", "..", "HEAD"):
+        reason = "it is reserved"
+    elif reason is None and name[0] == "-":
+        reason = "it starts with '-'"
+    elif reason is None:
+        odd = next((char for char in name if char not in _PLAIN), None)
+        reason = None if odd is None else f"{shown(odd)} is not allowed in it"
+    if reason is not None:
+        raise UsageError(f"{shown(name)} cannot be the name of a {what}: {reason}", code="bad-name")
+    return name
 
 
 def check_pattern(pattern: str) -> str:

@@ -23,8 +23,11 @@ from jvs.labels.tables import (
     FORGOTTEN,
     IDS,
     LABELS,
+    LOCKS,
     NEEDED,
     PINS,
+    REFERRED,
+    REFS,
     RETENTION,
     SNAPSHOTS,
     TAGGED,
@@ -32,15 +35,18 @@ from jvs.labels.tables import (
     UIDS,
     Ending,
     Head,
+    LockRow,
     NameSpan,
     Owner,
     PinRow,
     PolicyRow,
+    RefRow,
     TagRow,
     ending_of,
     entry_bytes,
     entry_key,
     floor_of,
+    lock_row,
     name_key,
     newest_span,
     number,
@@ -63,6 +69,10 @@ UNDETACH_OP: Final = "detached.expired"
 RETENTION_OP: Final = "retention"
 PIN_OP: Final = "pin"
 UNPIN_OP: Final = "unpin"
+LOCK_OP: Final = "lock."
+"""Journal ops of locks: this and what was done, e.g. `lock.acquire`. Each has the whole row."""
+REF_OP: Final = "ref"
+UNREF_OP: Final = "unref"
 FORGET_OP: Final = "forget"
 TRUNCATE_OP: Final = "truncate"
 REMOVE_OP: Final = "remove"
@@ -140,6 +150,38 @@ def write_unpin(txn: WriteTxn, pin_ids: Sequence[bytes], actor: str) -> None:
     """Journal and apply the removal of pins (at most MAX_LISTED)."""
     txn.journal(UNPIN_OP, {"ids": list(pin_ids)}, {"actor": actor})
     apply_unpin(txn, pin_ids)
+
+
+def write_lock(txn: WriteTxn, did: str, name: str, row: LockRow, actor: str, reason: str = "") -> None:
+    """Journal and apply a lock as it is now, and what was done to it. The nonce itself is written nowhere."""
+    txn.journal(
+        LOCK_OP + did,
+        {
+            "label": name,
+            "holder": row.holder,
+            "token": row.token,
+            "acquired": row.acquired_ms,
+            "expires": row.expires_ms,
+        },
+        {"actor": actor, "who": row.who, "session_id": row.session_id, "purpose": row.purpose, "reason": reason},
+    )
+    apply_lock(txn, name, row)
+
+
+def write_ref(txn: WriteTxn, name: str, row: RefRow) -> None:
+    """Journal and apply a ref."""
+    txn.journal(
+        REF_OP,
+        {"name": name, "entry": row.entry_id, "ca_id": row.ca_id, "at_ms": row.at_ms},
+        {"actor": row.who, "message": row.description},
+    )
+    apply_ref(txn, name, row)
+
+
+def write_unref(txn: WriteTxn, name: str, actor: str, message: str) -> None:
+    """Journal and apply the end of a ref."""
+    txn.journal(UNREF_OP, {"name": name}, {"actor": actor, "message": message})
+    apply_unref(txn, name)
 
 
 def write_forget(txn: WriteTxn, name: str, generation: int, actor: str) -> None:
@@ -238,6 +280,47 @@ def apply_unpin(txn: WriteTxn, pin_ids: Sequence[bytes]) -> None:
     """Remove pins."""
     for pin_id in pin_ids:
         txn.delete(PINS, pin_id)
+
+
+def apply_lock(txn: WriteTxn, name: str, row: LockRow) -> None:
+    """Set a lock. Raises IntegrityError when its token goes back, or is given out twice."""
+    before = lock_row(txn, name)
+    given = 0 if before is None else before.token
+    again = before is not None and row.token == given and row.holder in (None, before.holder)
+    if row.token <= given and not again:
+        raise IntegrityError(f"the lock of {name} goes from the fencing token {given} to {row.token}")
+    txn.put(LOCKS, name_key(name), pack_row(row))
+
+
+def apply_ref(txn: WriteTxn, name: str, row: RefRow) -> None:
+    """Make a ref, and mark its entry: it keeps its body, and its label's entries stay. Raises IntegrityError when there
+    is such a ref, or no such entry."""
+    if txn.get(REFS, name_key(name)) is not None:
+        raise IntegrityError(f"there is a ref {name} already")
+    txn.put(REFS, name_key(name), pack_row(row))
+    if row.entry_id is not None:
+        uid, generation = _place_of_ref(txn, name, row.entry_id)
+        txn.put(REFERRED, entry_key(uid, generation) + name_key(name), b"")
+        if txn.get(NEEDED, uid) is None:
+            txn.put(NEEDED, uid, b"")
+
+
+def apply_unref(txn: WriteTxn, name: str) -> None:
+    """End a ref. Raises IntegrityError when there is none."""
+    raw = txn.get(REFS, name_key(name))
+    if raw is None:
+        raise IntegrityError(f"there is no ref {name} to be deleted")
+    row = RefRow(*unpack_row(raw, len(RefRow._fields)))
+    txn.delete(REFS, name_key(name))
+    if row.entry_id is not None:
+        txn.delete(REFERRED, entry_key(*_place_of_ref(txn, name, row.entry_id)) + name_key(name))
+
+
+def _place_of_ref(txn: ReadTxn, name: str, entry_id: Digest) -> tuple[bytes, int]:
+    place = place_of(txn, entry_id)
+    if place is None:
+        raise IntegrityError(f"the ref {name} is to an entry that is not there")
+    return place
 
 
 def apply_forget(txn: WriteTxn, name: str, generation: int) -> None:

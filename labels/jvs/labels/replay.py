@@ -28,30 +28,36 @@ from jvs.labels.records import (
     DETACH_OP,
     FORGET_OP,
     LABEL_OP,
+    LOCK_OP,
     PIN_OP,
+    REF_OP,
     REMOVE_OP,
     RETENTION_OP,
     TRUNCATE_OP,
     TRUST_OP,
     UNDETACH_OP,
     UNPIN_OP,
+    UNREF_OP,
     UNTAG_OP,
     apply_detached,
     apply_forget,
+    apply_lock,
     apply_move,
     apply_pin,
+    apply_ref,
     apply_remove,
     apply_retention,
     apply_truncate,
     apply_trusted,
     apply_undetached,
     apply_unpin,
+    apply_unref,
     apply_untag,
     move_from_journal,
 )
 from jvs.labels.retention import decode_policy
 from jvs.labels.roots import roots
-from jvs.labels.tables import PIN_ID_SIZE, PinRow
+from jvs.labels.tables import PIN_ID_SIZE, LockRow, PinRow, RefRow
 
 
 def replay(txn: WriteTxn, records: Iterable[JournalRecord]) -> Iterator[Digest]:
@@ -64,6 +70,8 @@ def replay(txn: WriteTxn, records: Iterable[JournalRecord]) -> Iterator[Digest]:
     for record in records:
         if record.op.startswith(LABEL_OP):
             apply_move(txn, move_from_journal(record.skeleton, record.body))
+        elif record.op.startswith(LOCK_OP):
+            _lock(txn, _Fields(record))
         elif record.op in _APPLY:
             _APPLY[record.op](txn, _Fields(record))
     for root in roots(txn, 0, every_base=True):
@@ -144,6 +152,20 @@ def _pin(txn: WriteTxn, fields: _Fields) -> None:
     apply_pin(txn, fields.raw("id", PIN_ID_SIZE), row)
 
 
+def _lock(txn: WriteTxn, fields: _Fields) -> None:
+    holder = None if fields.absent("holder") else fields.raw("holder", DIGEST_SIZE)
+    times = fields.number("acquired"), fields.number("expires")
+    said = fields.said("who"), fields.said("session_id"), fields.said("purpose")
+    apply_lock(txn, fields.text("label"), LockRow(holder, fields.number("token"), *times, *said))
+
+
+def _ref(txn: WriteTxn, fields: _Fields) -> None:
+    entry_id = None if fields.absent("entry") else fields.raw("entry", DIGEST_SIZE)
+    said = fields.said("actor"), fields.said("message")
+    row = RefRow(entry_id, fields.raw("ca_id", DIGEST_SIZE), fields.number("at_ms"), *said)
+    apply_ref(txn, fields.text("name"), row)
+
+
 def _truncate(txn: WriteTxn, fields: _Fields) -> None:
     apply_truncate(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations"), fields.number("floor"))
 
@@ -162,15 +184,15 @@ _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     RETENTION_OP: _retention,
     PIN_OP: _pin,
     UNPIN_OP: lambda txn, fields: apply_unpin(txn, fields.raws("ids", PIN_ID_SIZE)),
+    REF_OP: _ref,
+    UNREF_OP: lambda txn, fields: apply_unref(txn, fields.text("name")),
     FORGET_OP: lambda txn, fields: apply_forget(txn, fields.text("label"), fields.number("generation")),
     TRUNCATE_OP: _truncate,
     TRUST_OP: lambda txn, fields: apply_trusted(txn, fields.number("at_ms")),
     REMOVE_OP: lambda txn, fields: apply_remove(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations")),
     PURGE_OP: _purge,
     DONE_OP: lambda txn, fields: apply_done(txn, fields.raw("id", ID_SIZE)),
-    CONTENT_OP: lambda txn, fields: apply_content(
-        txn, fields.raw("id", ID_SIZE), fields.raws("digests", DIGEST_SIZE)
-    ),
+    CONTENT_OP: lambda txn, fields: apply_content(txn, fields.raw("id", ID_SIZE), fields.raws("digests", DIGEST_SIZE)),
     REPLACED_OP: lambda txn, fields: apply_replaced(
         txn, fields.raw("id", ID_SIZE), fields.raws("pairs", DIGEST_SIZE, 2 * DIGEST_SIZE)
     ),

@@ -1,4 +1,4 @@
-"""The roots of the pointer plane: every snapshot that a label, an entry, a tag, a pin or a record protects, and why.
+"""The roots of the pointer plane: every snapshot that a label, entry, tag, ref, pin or record protects, and why.
 
 What protects is what is written down: a head, an entry that still has its body, a deleted label that was not
 forgotten, a pin, a detached record. Time takes none of these away by itself. What has left its window is only marked
@@ -40,6 +40,7 @@ from jvs.labels.tables import (
     floor_of,
     pin_rows,
     policy_rows,
+    ref_rows,
     skeleton_of,
     split_entry_key,
     trusted_until,
@@ -55,8 +56,9 @@ DELETED_LABEL: Final = "deleted"
 BASE: Final = "base"
 TAG: Final = "tag"
 PIN: Final = "pin"
+REF: Final = "ref"
 DETACHED_RECORD: Final = "detached"
-REASONS: Final = (HEAD, REFLOG, TAG, PIN, DELETED_LABEL, DETACHED_RECORD, BASE, AUTOSAVE)
+REASONS: Final = (HEAD, REFLOG, TAG, REF, PIN, DELETED_LABEL, DETACHED_RECORD, BASE, AUTOSAVE)
 """The groups in which a plan shows what is protected."""
 
 CLOCK_JUMP_MS: Final = 7 * UNITS["d"]
@@ -72,7 +74,7 @@ class Root(NamedTuple):
 
     reason   one of REASONS (autosave: head or entry of an autosave label)
     label    the label it belongs to, if any
-    detail   more of the reason, for people: the rules that keep an entry, a tag, the id of a pin, ...
+    detail   more of the reason, for people: the rules that keep an entry, a tag, a ref, the id of a pin, ...
     leaving  it has left its window: the next `expire` ends this protection
     """
 
@@ -123,6 +125,8 @@ def _roots(txn: ReadTxn, now_ms: int, every_base: bool) -> Iterator[Root]:
     for uid, raw in txn.scan(FORGOTTEN):
         yield from _of_forgotten(txn, uid, Ending(*unpack_row(raw, len(Ending._fields))))
     yield from _tagged(txn)
+    for name, ref in ref_rows(txn):
+        yield Root(ref.ca_id, REF, None, name)
     for pin in list_pins(txn):
         yield Root(pin.ca_id, PIN, None, pin.id.hex(), not pin.protects(now_ms))
     for ca_id, raw in txn.scan(DETACHED):
@@ -133,8 +137,8 @@ def _roots(txn: ReadTxn, now_ms: int, every_base: bool) -> Iterator[Root]:
 
 
 def store_clock(txn: ReadTxn) -> int | None:
-    """The largest time recorded in the store (ms) that is believed: of a label's entry, a policy, a pin, a detached
-    record, or of somebody's saying that the clock is right. None when nothing was ever recorded.
+    """The largest time recorded in the store (ms) that is believed: of a label's entry, a policy, a pin, a ref, a
+    detached record, or of somebody's saying that the clock is right. None when nothing was ever recorded.
 
     What follows a gap of more than RECORDED_JUMP_MS is not believed: a clock that was wrong when something was written
     down must not make everything before look old. It is believed once somebody trusted the clock at or after it.
@@ -173,6 +177,8 @@ def _times(txn: ReadTxn) -> Iterator[int]:
         yield policy.at_ms
     for _id, pin in pin_rows(txn):
         yield pin.at_ms
+    for _name, ref in ref_rows(txn):
+        yield ref.at_ms
     for table in (LABELS, DELETED):
         for _key, raw in txn.scan(table):
             yield unpack_head(raw).at_ms

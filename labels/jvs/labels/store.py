@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest
-from jvs.labels import lineage, moves, pins, reads, revisions, verify
+from jvs.labels import lineage, locks, moves, pins, reads, revisions, verify
+from jvs.labels.locks import LEASE_MS, Held, Lock
 from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo, Spared, nothing_spared
 from jvs.labels.moves import MoveRequest, Note
 from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
 from jvs.labels.pins import Pin
 from jvs.labels.revisions import Resolved, Revision
+from jvs.labels.tables import head_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from jvs.labels.policies import SetPolicy
+    from jvs.labels.refs import Ref
     from jvs.labels.retention import Policy
     from jvs.labels.truncation import Expired
 
@@ -42,6 +45,9 @@ class LabelStore(Protocol):
     * A snapshot becomes a head only if its root page is in the store at that moment (CollectedError otherwise).
     * at_ms never falls along one label's entries, whatever the clocks of the writers say.
     * A comparison that fails raises LabelMovedError with the head that was read in the same transaction.
+
+    * A label whose name is locked is moved, deleted, renamed or brought back by the holder of the lock alone
+      (LeaseError); fencing tokens of a name only ever grow.
 
     Every mutation raises UsageError for a malformed name, message (bad-message), tag or meta. `expect` is an Expect:
     ANYTHING, None or 0 (must not exist), a generation, an entry id, or a CA id.
@@ -127,6 +133,48 @@ class LabelStore(Protocol):
     def pins(self) -> Sequence[Pin]:
         """Every pin, the oldest first; also those whose time has passed, until `expire` removes them."""
 
+    def acquire_lock(self, name: str, lease_ms: int = ..., purpose: str = "", session_id: str = "") -> Held:
+        """Lock the label of a name, which need not exist, unless somebody has: LeaseError (lock-conflict). A lock whose
+        lease is over is taken over."""
+
+    def steal_lock(
+        self,
+        name: str,
+        lease_ms: int = ...,
+        purpose: str = "",
+        session_id: str = "",
+        *,
+        force: bool = False,
+        message: str = "",
+    ) -> Held:
+        """Take a lock over whose lease is over, or with `force` any; raises LeaseError (lock-conflict, lock-not-held).
+        message: the reason."""
+
+    def renew_lock(self, name: str, nonce: str, lease_ms: int = ...) -> Lock:
+        """Prolong a lease; raises LeaseError (lock-not-held, lock-expired)."""
+
+    def release_lock(self, name: str, nonce: str) -> Lock:
+        """Give a lock back; raises LeaseError (lock-not-held)."""
+
+    def lock(self, name: str) -> Lock | None:
+        """The lock of a name, held or not; None: there never was one."""
+
+    def locks(self) -> Sequence[Lock]:
+        """Every lock that somebody has, also when its lease is over."""
+
+    def create_ref(self, name: str, target: Digest, *, message: str = "") -> Ref:
+        """Give an entry or a snapshot a name that never moves, and keep it as long as that is not deleted. Raises
+        StateError (already-exists), CollectedError, UnknownError, UsageError (bad-name)."""
+
+    def delete_ref(self, name: str, *, message: str = "") -> Ref:
+        """Delete a ref; raises UnknownError (unknown-ref)."""
+
+    def ref(self, name: str) -> Ref:
+        """The ref of that name; raises UnknownError (unknown-ref)."""
+
+    def refs(self) -> Sequence[Ref]:
+        """Every ref, in order of the names."""
+
     def set_retention(self, pattern: str, rules: Iterable[str]) -> Policy:
         """Replace the policy of the labels that match a pattern (see `retention`); raises UsageError (bad-policy,
         bad-duration). Nothing is dropped before `expire`."""
@@ -149,16 +197,20 @@ class Labels:
     store  the tables (and the index that says which roots exist)
     actor  who moves labels through this object; at most 255 bytes
     clock  Unix time in ms
+    nonce  of the lock whose holder moves them, if there is one (see `locks`)
 
     The methods ending in `_in` do the same inside a transaction somebody else opened, for instance the last one of
     `ObjectWriter.publish`. They write nothing when they raise, so that transaction may still be used for something
     else, such as recording the snapshot of a lost race as detached.
     """
 
-    def __init__(self, store: MetaStore, actor: str = "", clock: Callable[[], int] = wall_clock) -> None:
+    def __init__(
+        self, store: MetaStore, actor: str = "", clock: Callable[[], int] = wall_clock, nonce: str | None = None
+    ) -> None:
         self._store = store
         self._actor = actor
         self._clock = clock
+        self._nonce = nonce
 
     # what there is
 
@@ -253,6 +305,30 @@ class Labels:
         """See LabelStore."""
         with self._store.read() as txn:
             return pins.list_pins(txn)
+
+    def lock(self, name: str) -> Lock | None:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return locks.lock_of(txn, name)
+
+    def locks(self) -> Sequence[Lock]:
+        """See LabelStore."""
+        with self._store.read() as txn:
+            return locks.list_locks(txn)
+
+    def ref(self, name: str) -> Ref:
+        """See LabelStore."""
+        from jvs.labels import refs
+
+        with self._store.read() as txn:
+            return refs.get_ref(txn, name)
+
+    def refs(self) -> Sequence[Ref]:
+        """See LabelStore."""
+        from jvs.labels import refs
+
+        with self._store.read() as txn:
+            return refs.list_refs(txn)
 
     def retention(self) -> Sequence[SetPolicy]:
         """See LabelStore."""
@@ -376,8 +452,95 @@ class Labels:
 
     def unpin(self, target: bytes) -> Sequence[Pin]:
         """See LabelStore."""
+        return self._store.transact(lambda txn: self.unpin_in(txn, target))
+
+    def unpin_in(self, txn: WriteTxn, target: bytes) -> Sequence[Pin]:
+        """`unpin`, in a transaction."""
+        return pins.unpin(txn, self._note(), target)
+
+    def acquire_lock(self, name: str, lease_ms: int = LEASE_MS, purpose: str = "", session_id: str = "") -> Held:
+        """See LabelStore."""
         note = self._note()
-        return self._store.transact(lambda txn: pins.unpin(txn, note, target))
+        return self._store.transact(lambda txn: locks.acquire(txn, note, name, lease_ms, purpose, session_id))
+
+    def steal_lock(
+        self,
+        name: str,
+        lease_ms: int = LEASE_MS,
+        purpose: str = "",
+        session_id: str = "",
+        *,
+        force: bool = False,
+        message: str = "",
+    ) -> Held:
+        """See LabelStore."""
+        note = self._note(message)
+        return self._store.transact(
+            lambda txn: locks.steal(txn, note, name, lease_ms, purpose, session_id, force=force)
+        )
+
+    def renew_lock(self, name: str, nonce: str, lease_ms: int = LEASE_MS) -> Lock:
+        """See LabelStore."""
+        note = self._note()._replace(nonce=nonce)
+        return self._store.transact(lambda txn: locks.renew(txn, note, name, lease_ms))
+
+    def release_lock(self, name: str, nonce: str) -> Lock:
+        """See LabelStore."""
+        note = self._note()._replace(nonce=nonce)
+        return self._store.transact(lambda txn: locks.release(txn, note, name))
+
+    def check_lock(self, name: str) -> None:
+        """Raise LeaseError as a move of that label would now: for whoever does long work first. What decides is the
+        move."""
+        with self._store.read() as txn:
+            locks.admit(txn, self._note(), [check_label_name(name)])
+
+    def compare_in(self, txn: WriteTxn, name: str, expect: Expect) -> None:
+        """Raise LabelMovedError (or LeaseError) as a move that expects this would, inside a transaction."""
+        moves.compare(txn, self._note(), name, head_of(txn, name), expect)
+
+    def create_ref(self, name: str, target: Digest, *, message: str = "") -> Ref:
+        """See LabelStore."""
+        from jvs.labels import refs
+
+        note = self._note(message)
+        return self._store.transact(lambda txn: refs.create_ref(txn, note, name, target))
+
+    def delete_ref(self, name: str, *, message: str = "") -> Ref:
+        """See LabelStore."""
+        from jvs.labels import refs
+
+        note = self._note(message)
+        return self._store.transact(lambda txn: refs.delete_ref(txn, note, name))
+
+    def record_act(
+        self,
+        operation: str,
+        target: str,
+        *,
+        reason: str = "",
+        label: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Journal something that moves no label, for the audit (see `acts`). label: whose lock must allow it."""
+        self._store.transact(
+            lambda txn: self.record_act_in(txn, operation, target, reason=reason, label=label, details=details)
+        )
+
+    def record_act_in(
+        self,
+        txn: WriteTxn,
+        operation: str,
+        target: str,
+        *,
+        reason: str = "",
+        label: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`record_act`, in a transaction."""
+        from jvs.labels import acts
+
+        acts.record_act(txn, self._note(reason), operation, target, label=label, details=details)
 
     def set_retention(self, pattern: str, rules: Iterable[str]) -> Policy:
         """See LabelStore."""
@@ -408,4 +571,5 @@ class Labels:
         meta: Mapping[str, Any] | None = None,
         actor: str | None = None,
     ) -> Note:
-        return Note(self._clock(), self._actor if actor is None else actor, message, tags, meta)
+        actor = self._actor if actor is None else actor
+        return Note(self._clock(), actor, message, tags, meta, self._nonce)

@@ -11,6 +11,9 @@
     TAGGED      tag 0x00 serial              -> uid generation
     DETACHED    CA id                        -> at_ms, parents            snapshots recorded without a label
     PINS        pin id                       -> PinRow                    snapshots that people want kept
+    LOCKS       name                         -> LockRow                   who may move the label of that name
+    REFS        name                         -> RefRow                    names that never move
+    REFERRED    uid generation ref           -> nothing                   entries that a ref names
     RETENTION   pattern                      -> PolicyRow                 which labels obey which policy
     FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back
     FLOORS      uid                          -> generation                no entry up to that one has a body
@@ -50,6 +53,9 @@ TAGS: Final = Table("tags")
 TAGGED: Final = Table("tagged")
 DETACHED: Final = Table("detached")
 PINS: Final = Table("pins")
+LOCKS: Final = Table("locks")
+REFS: Final = Table("refs")
+REFERRED: Final = Table("referred")
 RETENTION: Final = Table("retention")
 FORGOTTEN: Final = Table("forgotten")
 FLOORS: Final = Table("floors")
@@ -71,6 +77,9 @@ ALL_TABLES: Final = (
     TAGGED,
     DETACHED,
     PINS,
+    LOCKS,
+    REFS,
+    REFERRED,
     RETENTION,
     FORGOTTEN,
     FLOORS,
@@ -130,6 +139,34 @@ class PinRow(NamedTuple):
     until_ms: int | None
     who: str
     message: str
+
+
+class LockRow(NamedTuple):
+    """The lock of a label's name.
+
+    holder                   digest of the holder's nonce; None: nobody has it
+    token                    the fencing token given out last: it only ever grows, so the row stays for ever
+    acquired_ms, expires_ms  when it was acquired; from when on it stands in nobody's way
+    who, session_id, purpose what the holder said
+    """
+
+    holder: Digest | None
+    token: int
+    acquired_ms: int
+    expires_ms: int
+    who: str
+    session_id: str
+    purpose: str
+
+
+class RefRow(NamedTuple):
+    """A ref: the entry it names (None: a bare snapshot), its snapshot, since when, by whom, and what for."""
+
+    entry_id: Digest | None
+    ca_id: Digest
+    at_ms: int
+    who: str
+    description: str
 
 
 class PolicyRow(NamedTuple):
@@ -204,6 +241,27 @@ def pin_rows(txn: ReadTxn) -> Iterator[tuple[bytes, PinRow]]:
     """(id, pin) of every pin, also of those whose time has passed."""
     for key, raw in txn.scan(PINS):
         yield key, PinRow(*unpack_row(raw, len(PinRow._fields)))
+
+
+def ref_rows(txn: ReadTxn) -> Iterator[tuple[str, RefRow]]:
+    """(name, ref) of every ref, in order."""
+    for key, raw in txn.scan(REFS):
+        yield key.decode("utf-8"), RefRow(*unpack_row(raw, len(RefRow._fields)))
+
+
+def refs_to(txn: ReadTxn, uid: bytes, generation: int) -> list[str]:
+    """The names of the refs to an entry."""
+    key = entry_key(uid, generation)
+    return [found[len(key) :].decode("utf-8") for found, _ in txn.scan(REFERRED, key, key + b"\xff")]
+
+
+def lock_row(txn: ReadTxn, name: str) -> LockRow | None:
+    """The lock of a label's name; None (there never was one) is believed only after the table was checked."""
+    raw = txn.get(LOCKS, name_key(name))
+    if raw is None:
+        txn.check_table(LOCKS)
+        return None
+    return LockRow(*unpack_row(raw, len(LockRow._fields)))
 
 
 def policy_rows(txn: ReadTxn) -> Iterator[tuple[str, PolicyRow]]:

@@ -48,6 +48,7 @@ from jvs.labels.tables import (
     floor_of,
     name_key,
     policy_revision,
+    refs_to,
     span_key,
     unpack_head,
     unpack_row,
@@ -204,8 +205,8 @@ class _Job:
 
     def _write(self, txn: WriteTxn, generations: Sequence[int], floor: int) -> int | None:
         """How many bodies were there to be dropped; None: something changed, nothing was done."""
-        if not self._current(txn):
-            return None
+        if not self._current(txn) or any(refs_to(txn, self.uid, generation) for generation in generations):
+            return None  # a ref was made meanwhile: its entry keeps its body
         there = [generation for generation in generations if _has_body(txn, self.uid, generation)]
         if there and not self._wrote and self._label is not None:
             self._checkpoint(txn, self._label)
@@ -264,7 +265,8 @@ def _deleted_name(key: bytes) -> str:
 
 
 def _end_forgotten(store: MetaStore, note: Note) -> Iterator[Expired]:
-    """Take the bodies of forgotten labels' entries, but for tagged ones, and the rest of those that nobody needs."""
+    """Take the bodies of forgotten labels' entries, but for tagged ones and those that refs name, and the
+    rest of those that nobody needs."""
     after = b""
     while True:
         jobs: list[_Job] = []

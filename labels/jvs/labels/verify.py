@@ -15,14 +15,18 @@ from jvs.labels.tables import (
     FORGOTTEN,
     IDS,
     LABELS,
+    LOCKS,
     NEEDED,
     PIN_ID_SIZE,
+    REFERRED,
     SNAPSHOTS,
     UIDS,
     Head,
+    LockRow,
     Owner,
     ending_of,
     entries_between,
+    entry_at,
     entry_key,
     floor_of,
     name_key,
@@ -30,6 +34,8 @@ from jvs.labels.tables import (
     pin_rows,
     place_of,
     policy_rows,
+    ref_rows,
+    refs_to,
     span_key,
     unpack_head,
     unpack_row,
@@ -53,8 +59,8 @@ def verify_chain(txn: ReadTxn, name: str) -> int:
 
 
 def verify_labels(txn: ReadTxn) -> int:
-    """Verify every reflog, also of deleted and forgotten labels, the pins and policies, and the sums of every table;
-    the number of entries.
+    """Verify every reflog, also of deleted and forgotten labels, the pins, locks, refs and policies, and the sums of
+    every table; the number of entries.
 
     Raises IntegrityError at the first fault.
     """
@@ -75,10 +81,30 @@ def verify_labels(txn: ReadTxn) -> int:
     for pin_id, pin in pin_rows(txn):
         if len(pin_id) != PIN_ID_SIZE or len(pin.ca_id) != DIGEST_SIZE:
             raise IntegrityError(f"the pin {pin_id.hex()} is not one")
+    _verify_locks_and_refs(txn)
     for _pattern, row in policy_rows(txn):
         if row.policy is not None:
             decode_policy(row.policy)
     return entries
+
+
+def _verify_locks_and_refs(txn: ReadTxn) -> None:
+    """Locks have tokens; refs name entries that are there, with that snapshot, and that are marked as named."""
+    for key, raw in txn.scan(LOCKS):
+        lock = LockRow(*unpack_row(raw, len(LockRow._fields)))
+        if lock.token < 1 or (lock.holder is not None and len(lock.holder) != DIGEST_SIZE):
+            raise IntegrityError(f"the lock of {key.decode('utf-8')} is not one")
+    named = 0
+    for name, ref in ref_rows(txn):
+        place = None if ref.entry_id is None else place_of(txn, ref.entry_id)
+        if ref.entry_id is None:
+            continue
+        entry = None if place is None else entry_at(txn, *place)
+        if place is None or entry is None or entry.to != ref.ca_id or name not in refs_to(txn, *place):
+            raise IntegrityError(f"the ref {name} is to an entry that is not there", ref=name)
+        named += 1
+    if named != txn.count(REFERRED):
+        raise IntegrityError(f"{txn.count(REFERRED)} entries are marked as named by refs, {named} are")
 
 
 def verify_reflog(txn: ReadTxn, name: str, uid: bytes, end: _End) -> int:

@@ -9,7 +9,7 @@ from jvs.castore.digest import Digest
 from jvs.labels.model import HOUSEKEEPING, Spared, glance, nothing_spared, tags_in
 from jvs.labels.records import tag_row
 from jvs.labels.retention import Keeper
-from jvs.labels.tables import TAGGED, entry_key, span_key
+from jvs.labels.tables import TAGGED, entry_key, refs_to, span_key
 
 CHECKPOINT = "checkpoint"
 SPARED = "spared"
@@ -32,7 +32,7 @@ class Window:
     """Judges the entries of one label. Holds a few numbers, and a few words for each tag that was deleted and used
     again.
 
-    keeper  the label's policy; None: of a forgotten label, where only tags keep anything
+    keeper  the label's policy; None: of a forgotten label, where only tags and refs keep anything
     """
 
     def __init__(self, uid: bytes, keeper: Keeper | None, spared: Spared = nothing_spared) -> None:
@@ -53,6 +53,8 @@ class Window:
         reasons = (op,) if op in HOUSEKEEPING else self._reasons(at_ms)
         if not reasons:
             reasons = tuple(f"tag {tag}" for tag in tags_in(body) if self._tagged(txn, generation, tag))
+        if not reasons:
+            reasons = tuple(f"ref {name}" for name in refs_to(txn, self._uid, generation))
         if not reasons and to is not None and self._spared(to):
             reasons = (SPARED,)
         self._left = self._left or not reasons

@@ -11,8 +11,7 @@ from jvs.castore.names import display, shorten, split_path
 from jvs.castore.treesink import TreeSink
 from jvs.castore.treewriter import TreeWriter
 from jvs.errors import LabelMovedError, UnknownError, UsageError
-from jvs.labels.moves import MoveRequest, compare
-from jvs.labels.tables import head_of
+from jvs.labels.moves import MoveRequest
 from jvs.workspace.push import Outcome, rejected, result_of
 from jvs.workspace.results import PushResult, PushStats
 
@@ -43,7 +42,7 @@ def remove(repo: Repo, location: str, message: str, expected: str | None) -> Pus
         def finish(txn: WriteTxn) -> Outcome:
             before = repo.labels.get_in(txn, label)
             try:
-                compare(txn, label, head_of(txn, label), expect)
+                repo.labels.compare_in(txn, label, expect)
                 entry = repo.labels.move_in(txn, request)
             except LabelMovedError as error:
                 repo.labels.record_detached_in(txn, tree.digest, (head.entry_id,))

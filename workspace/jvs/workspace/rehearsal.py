@@ -65,4 +65,4 @@ def rehearse(repo: Repo) -> None:
 
     Not for push, pull and remove, which write objects and files.
     """
-    repo.labels = Labels(_Rehearsal(repo.store), repo.actor)
+    repo.labels = Labels(_Rehearsal(repo.store), repo.actor, nonce=repo.nonce)

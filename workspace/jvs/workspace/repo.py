@@ -53,13 +53,17 @@ if TYPE_CHECKING:
 
 
 class Repo:
-    """An open store. Use as a context manager; safe for several threads, refuses use after fork."""
+    """An open store. Use as a context manager; safe for several threads, refuses use after fork.
 
-    def __init__(self, store: LocalStore, actor: str) -> None:
+    nonce  of the lock whose holder moves labels through this object, if there is one (`jvs.labels.locks`)
+    """
+
+    def __init__(self, store: LocalStore, actor: str, nonce: str | None = None) -> None:
         self.store = store
         self.actor = actor
+        self.nonce = nonce
         self.objects = ObjectStore(store, store.settings)
-        self.labels = Labels(store, actor)
+        self.labels = Labels(store, actor, nonce=nonce)
 
     @staticmethod
     def init(path: str, settings: StoreSettings) -> InitResult:
@@ -70,9 +74,9 @@ class Repo:
             return InitResult(store.path, int(FORMAT_VERSION), store.created)
 
     @classmethod
-    def open(cls, path: str, *, actor: str) -> Repo:
+    def open(cls, path: str, *, actor: str, nonce: str | None = None) -> Repo:
         """Open the store at `path` (the store directory itself; `locate.find_store` finds it)."""
-        return cls(LocalStore.open(path), actor)
+        return cls(LocalStore.open(path), actor, nonce)
 
     def close(self) -> None:
         """Release the store; idempotent."""

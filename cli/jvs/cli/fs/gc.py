@@ -43,6 +43,7 @@ _REASONS = {
     "head": "heads of labels",
     "reflog": "histories of labels",
     "tag": "tags",
+    "ref": "refs",
     "pin": "pins",
     "deleted": "deleted labels that can still come back",
     "detached": "detached snapshots of the last day",
