@@ -89,6 +89,7 @@ CODES: dict[str, CodeInfo] = {
     "clock-jump": CodeInfo(1, 409, "--trust-clock"),
     "purged-content": CodeInfo(1, 409, "leave it out (.jvsignore), or push with --allow-purged"),
     "engine-unusable": CodeInfo(1, 409, "choose another engine: JVS_ENGINE=copy works everywhere"),
+    "no-score": CodeInfo(1, 409, "jvs fs sessions (the attempts are there: jvs fs push --session NAME)"),
     "snapshot-in-use": CodeInfo(1, 409, "jvs fs reset LABEL REV"),
     # the lock of a label
     "lock-conflict": CodeInfo(11, 423, "jvs lock status", "E_LOCK_CONFLICT"),

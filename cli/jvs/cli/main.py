@@ -32,6 +32,7 @@ VERBS = {
     "info": ("jvs.cli.workspace.info:info", "Say what the repository is."),
     "config": ("jvs.cli.workspace.config:config", "The settings of the repository."),
     "fs": ("jvs.cli.fs:fs", "Version a directory: push, pull, ls, log, diff, reset, verify ..."),
+    "run": ("jvs.cli.run:run", "Run a command on a label in a session of its own, and push what it did."),
     "doctor": ("jvs.cli.doctor:doctor", "Examine the store, and repair it."),
     "completion": ("jvs.cli.completion:completion", "Print the completion script of a shell."),
 }
