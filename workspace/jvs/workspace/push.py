@@ -160,7 +160,7 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
             try:
                 result = _attempt(repo, directory, place, binding, options, progress)
-                return result if place is None else saving.with_ways_on(result)
+                return result if place is None else saving.finished(repo, place, options, result)
             except (MissingChildrenError, MissingObjectError, CollectedError) as error:
                 # what it has read, or found to be there already, was collected since
                 if attempt == ATTEMPTS:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jvs.errors import LabelMovedError, StateError
+from jvs.workspace.repository.descriptors import export_softly
 from jvs.workspace.repository.layout import Place
 from jvs.workspace.repository.position import MARK, label_of, mark_of
-from jvs.workspace.repository.savepoints import ENGINE, VERIFIED
+from jvs.workspace.repository.savepoints import ENGINE, VERIFIED, SavePoints
 from jvs.workspace.repository.worktrees import Registry
 
 if TYPE_CHECKING:
@@ -43,9 +44,14 @@ def as_save_point(repo: Repo, place: Place, binding: Binding | None, options: Pu
     return options._replace(label=label, verify=True, meta={**meta, **(options.meta or {})})
 
 
-def with_ways_on(result: PushResult) -> PushResult:
-    """The result with the next steps that a worktree has when its label was moved by somebody else."""
+def finished(repo: Repo, place: Place, options: PushOptions, result: PushResult) -> PushResult:
+    """The result of a push of that worktree: with the next steps that a worktree has when its label was moved by
+    somebody else. A save point is exported (see `descriptors`)."""
     error = result.error
+    if result.entry_id is not None and result.status == "advanced" and MARK in (options.meta or {}):
+        made = SavePoints(repo).at(result.entry_id)
+        if made is not None:
+            export_softly(place.layout, made)
     if isinstance(error, LabelMovedError) and result.current is not None:
         short = result.ca_id.hex()[:12]
         error.next = (
