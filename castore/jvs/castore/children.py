@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", start, json.dumps(sys.path), *arguments]
 
 
-def spawn(module: str, *arguments: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def spawn(
+    module: str, *arguments: str, descriptors: Sequence[int] = ()
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start a child that runs `module` with `arguments`, before which it gets the number of its end of a socket; this
-    end, and the process. Raises OSError."""
+    end, and the process. descriptors: what else it keeps open. Raises OSError."""
     import socket
     import subprocess
 
@@ -40,7 +43,7 @@ def spawn(module: str, *arguments: str) -> tuple[socket.socket, subprocess.Popen
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
             )
         except OSError:
             ours.close()

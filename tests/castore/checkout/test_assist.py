@@ -14,7 +14,7 @@ import pytest
 
 from jvs.castore.backend import Kind
 from jvs.castore.binding import Pending
-from jvs.castore.checkout import CheckoutResult, assist, checkout, stage
+from jvs.castore.checkout import CheckoutResult, checkout, stage
 from jvs.castore.checkout.assist import Assistant, decode_result, decode_task, encode_result, encode_task
 from jvs.castore.checkout.content import LargeFile, Made, Written
 from jvs.castore.checkout.work import NewFiles, NewTree, Task
@@ -110,7 +110,7 @@ def test_it_is_killed(
 def test_it_cannot_be_started(
     local: ObjectStore, target: Digest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr(assist, "python_command", lambda *_: command)
+    monkeypatch.setattr("jvs.castore.children.python_command", lambda *_: command)
     pull(local, target, tmp_path / "tree")
     assert describe(tmp_path / "tree") == describe(tmp_path / "source")
 

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from jvs.castore.backend import Kind, Ref, object_name
+from jvs.castore.backend import Codec, Kind, Ref, Stored, object_name
+from jvs.castore.digest import file_digest, page_digest
 from jvs.castore.everything import assist, verify
 from jvs.castore.everything.assist import Assistant, decode_found, decode_task, encode_found, encode_task
 from jvs.castore.everything.tasks import Chunks, Found, LargeFiles, Pages, Parts
 from jvs.castore.everything.verify import verify_all
 from jvs.castore.ingest.ingest import ingest
+from jvs.castore.layout import encode_layout
 from jvs.castore.local.pack import HEADER, pack_path
 from jvs.castore.local.store import LocalStore
 from jvs.castore.local.tables import ObjectRow
-from jvs.castore.objects import ObjectStore
+from jvs.castore.manifest import DIRECTORY, SINGLE, Directory, Entry, File, encode_entries, small_files
+from jvs.castore.objects import ObjectStore, page_children
 from jvs.castore.settings import StoreSettings
 from jvs.castore.treewriter import TreeWriter
 from jvs.castore.verify import Checked, Fault
@@ -69,6 +72,42 @@ def damage(store: LocalStore, each: int) -> set[Ref]:
                 file.write(bytes((byte[0] ^ 0x20,)))
             damaged.add(Ref(kind, key))
     return damaged
+
+
+def pages_of(store: LocalStore, kind: Kind) -> list[bytes]:
+    """The pages that have a directory (PAGE), or a file that is kept under such an object."""
+    objects = ObjectStore(store, store.settings)
+    found = []
+    for key in store.keys(Kind.PAGE):
+        below = set(page_children(key, objects.page(key)))
+        below |= {ref for name, of in below if name == Kind.LAYOUT for ref in objects.layout(of).children()}
+        if any(ref.kind == kind for ref in below):
+            found.append(key)
+    return sorted(found)
+
+
+def lie(store: LocalStore, page: bytes, change: Callable[[Entry], Entry]) -> bytes:
+    """Put another page into the store, and the layout it needs; each is sound in itself. Its digest."""
+    objects = ObjectStore(store, store.settings)
+    old = objects.page(page)
+    entries = [change(entry) for entry in old.entries]
+    raw = encode_entries(SINGLE, entries)
+    digest = page_digest(raw)
+    with store.writer() as writer:
+        below = [Ref(Kind.PAGE, entry[3]) for entry in entries if entry[1] == DIRECTORY]
+        if files := small_files(entries):
+            places = objects.layout(page).places(small_files(old.entries))
+            places = [
+                place if place.kind == Kind.PART else place._replace(key=file.digest)
+                for file, place in zip(files, places, strict=True)
+            ]
+            layout = encode_layout(digest, files, places)
+            named = list(dict.fromkeys(Ref(place.kind, place.key) for place in places))
+            writer.put(Kind.LAYOUT, digest, Stored(Codec.RAW, len(layout), layout), named)
+            below.append(Ref(Kind.LAYOUT, digest))
+        writer.put(Kind.PAGE, digest, Stored(Codec.RAW, len(raw), raw), below)
+        writer.publish()
+    return digest
 
 
 def alone(store: LocalStore) -> Checked:
@@ -157,3 +196,61 @@ def test_messages() -> None:
     found = decode_found(encode_found(Found(Checked(3, 1 << 40, faults), [b"a"], [b"b"], [], [b"c"], [b"d", b"e"])))
     assert found.checked == Checked(3, 1 << 40, faults)
     assert [list(field) for field in found[1:]] == [[b"a"], [b"b"], [], [b"c"], [b"d", b"e"]]
+
+
+def false_totals(store: LocalStore) -> Ref:
+    """A directory that is said to hold a byte more than it does."""
+    page = pages_of(store, Kind.PAGE)[0]
+    objects = ObjectStore(store, store.settings)
+    below = next(entry for entry in objects.page(page).entries if isinstance(entry, Directory))
+
+    def change(entry: Entry) -> Entry:
+        return entry._replace(bytes=entry.bytes + 1) if isinstance(entry, Directory) and entry == below else entry
+
+    lie(store, page, change)
+    return Ref(Kind.PAGE, below.digest)
+
+
+def false_size(kind: Kind) -> Callable[[LocalStore], Ref]:
+    """A file that is kept under a chunk, or recipe, and is said to have a byte more than that gives."""
+
+    def plant(store: LocalStore) -> Ref:
+        page = pages_of(store, kind)[0]
+        objects = ObjectStore(store, store.settings)
+        victim = next(place.key for place in objects.places(page).values() if place.kind == kind)
+
+        def change(entry: Entry) -> Entry:
+            if isinstance(entry, File) and entry.digest == victim:
+                return entry._replace(size=entry.size + 1)
+            return entry
+
+        lie(store, page, change)
+        return Ref(kind, victim)
+
+    return plant
+
+
+def false_content(store: LocalStore) -> Ref:
+    """A file that is said to have another digest than its bytes in a part give."""
+    page = pages_of(store, Kind.PART)[0]
+    objects = ObjectStore(store, store.settings)
+    victim = next(digest for digest, place in objects.places(page).items() if place.kind == Kind.PART)
+
+    def change(entry: Entry) -> Entry:
+        if isinstance(entry, File) and entry.digest == victim:
+            return entry._replace(digest=file_digest(b"other"))
+        return entry
+
+    return Ref(Kind.LAYOUT, lie(store, page, change))
+
+
+@pytest.mark.parametrize(
+    "plant", [false_totals, false_size(Kind.CHUNK), false_size(Kind.RECIPE), false_content], ids=range(4)
+)
+def test_what_each_object_hides_is_seen_between_them(store: LocalStore, plant: Callable[[LocalStore], Ref]) -> None:
+    """Objects that are sound each for itself, and do not agree: whoever did the tasks."""
+    wrong = plant(store)
+    checked, done = assisted(store)
+    same(checked, alone(store))
+    assert [fault.ref for fault in checked.faults] == [wrong]
+    assert done > 2

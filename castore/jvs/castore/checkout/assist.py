@@ -8,6 +8,7 @@ away what it made of its tasks and does them itself; if the first process dies, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -15,10 +16,11 @@ import msgpack
 from jvs.castore.binding import UnappliedMode
 from jvs.castore.checkout.content import LargeFile, Made, ModeRule, Written
 from jvs.castore.checkout.work import KEEP_ROWS, NewFiles, NewTree, Task
-from jvs.castore.children import python_command, receive, send
+from jvs.castore.children import receive, send, spawn
 from jvs.castore.manifest import FILE, File, Tree
 
 if TYPE_CHECKING:
+    import socket
     import subprocess
 
 WHOLE: Final = 1_000
@@ -35,26 +37,16 @@ class Assistant:
 
     def __init__(self, store: str, root: int, rule: ModeRule) -> None:
         """Start it. store: path of the store; root: the target directory, open. Never fails: `give` does."""
-        import socket  # some milliseconds that only a large pull spends
-        import subprocess
-
-        self._sock, theirs = socket.socketpair()
+        self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        arguments = [str(theirs.fileno()), str(root), store, str(rule.file), str(rule.directory)]
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    python_command("jvs.castore.checkout.assistant", *arguments),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno(), root],
-                )
-            except OSError:
-                self._sock.close()
+        arguments = [str(root), store, str(rule.file), str(rule.directory)]
+        with suppress(OSError):
+            self._sock, self._process = spawn("jvs.castore.checkout.assistant", *arguments, descriptors=[root])
 
     def give(self, task: Task) -> None:
         """Have it do a task. Raises AssistantFailedError."""
+        if self._sock is None:
+            raise AssistantFailedError
         try:
             send(self._sock, encode_task(task))
         except OSError as error:
@@ -63,6 +55,8 @@ class Assistant:
     def take_back(self, written: Written) -> Sequence[Task]:
         """Wait for the task it was given first; what came of it is added to `written`, what is left of it returned.
         Raises AssistantFailedError."""
+        if self._sock is None:
+            raise AssistantFailedError
         try:
             data = receive(self._sock)
             if data is None:
@@ -81,7 +75,8 @@ class Assistant:
         self.kill()
         if self._process is not None:
             self._process.wait()
-        self._sock.close()
+        if self._sock is not None:
+            self._sock.close()
 
 
 # ------------------------------------------------------------------------------------------------------- what is said

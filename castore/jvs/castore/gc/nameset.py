@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
 from typing import IO, Final
 
 from jvs.castore.digest import DIGEST_SIZE
@@ -64,6 +63,8 @@ class NameSet:
 
     def spill(self) -> None:
         """Write what is in memory to disk. Raises OSError."""
+        from tempfile import TemporaryFile  # some milliseconds that only a large store spends
+
         file = TemporaryFile(dir=self._budget.directory)  # noqa: SIM115  # closed when nothing refers to it
         file.write(b"".join(sorted(self._names)))
         self._runs.append(file)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
-from jvs.castore.children import LENGTH, python_command, receive, send
+from jvs.castore.children import LENGTH, receive, send, spawn
 from jvs.castore.ingest.state import Skipped
 from jvs.castore.ingest.statindex import Slot
 from jvs.castore.manifest import Tree
@@ -152,23 +152,7 @@ class Assistant:
         self.close()
 
     def _start(self) -> None:
-        import socket
-        import subprocess
-
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    python_command("jvs.castore.ingest.assistant", str(theirs.fileno()), self._store, *self._how),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
-            except OSError:
-                ours.close()
-                raise
-        self._sock = ours
+        self._sock, self._process = spawn("jvs.castore.ingest.assistant", self._store, *self._how)
 
     def _end(self) -> None:
         self._dead = True
