@@ -76,7 +76,7 @@ session.push(merge=True)
 
 
 @pytest.mark.parametrize("merge", [False, True], ids=["push", "merge"])
-@pytest.mark.parametrize("where", ["Session._follow = die", "Labels.unpin = die"], ids=["moved", "written"])
+@pytest.mark.parametrize("where", ["Session._follow = die", "Session._let_go = die"], ids=["moved", "written"])
 def test_killed_while_a_session_is_pushed(repo: Repo, source: Path, store: str, where: str, merge: bool) -> None:
     create_session(repo, "main", "work").close()
     if merge:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from jvs.castore.backend import WriteTxn
+from jvs.castore.backend import Kind, WriteTxn, object_name
 from jvs.castore.binding import Binding
 from jvs.castore.diff import Difference, diff_trees
 from jvs.castore.digest import Digest
@@ -54,12 +54,15 @@ class RepoOverlay(Overlay):
 
     _repo: Repo
     _pin: Pin | None = None
+    _kept: Digest
+    """The snapshot that it pins."""
+
     origin: Binding
     """The label, generation, snapshot and entry that it was opened from, or last pushed as."""
 
     def bind(self, repo: Repo, origin: Binding, pin: Pin | None) -> Self:
-        """Tell it where it comes from. pin: keeps the base; released by `close`."""
-        self._repo, self.origin, self._pin = repo, origin, pin
+        """Tell it where it comes from. pin: keeps the base, and nothing else; released by `close`."""
+        self._repo, self.origin, self._pin, self._kept = repo, origin, pin, self.base
         return self
 
     @property
@@ -195,8 +198,15 @@ class RepoOverlay(Overlay):
     def _keep(self, base: Digest) -> None:
         """Keep that snapshot while this is open, and the one before no more."""
         if self._pin is not None:
-            before, self._pin = self._pin, pin_snapshot(self._repo.store, base, "overlay")
-            before.release()
+            self._repo.store.transact(lambda txn: self._keep_in(txn, base))
+            self._kept = base
+
+    def _keep_in(self, txn: WriteTxn, base: Digest) -> None:
+        """`_keep`, in a transaction of the store: `_kept` is to be set once it has committed."""
+        assert self._pin is not None
+        txn.require(base)
+        add, drop = object_name(Kind.PAGE, base), object_name(Kind.PAGE, self._kept)
+        self._pin.change(txn, [add], [drop])  # type: ignore[arg-type]  # the store's own
 
 
 def open_overlay(

@@ -53,8 +53,7 @@ class Session(RepoOverlay):
     def begin(self, repo: Repo, name: str, record: Record, origin: Binding) -> Self:
         """Have it open, whose upper layer this is. Raises CollectedError when its base is gone."""
         self.name, self.record = name, record
-        self.bind(repo, origin, None)
-        self._pin = pin_snapshot(repo.store, self.base, f"session {name}")
+        self.bind(repo, origin, pin_snapshot(repo.store, self.base, f"session {name}"))
         self.announce(None)
         return self
 
@@ -107,9 +106,20 @@ class Session(RepoOverlay):
                 retries=retries,
             )
             if self.record.pin != before:
-                with suppress(UnknownError):  # somebody else removed it
-                    self._repo.labels.unpin(before)
+                self._let_go(before)
             return done
+
+    def _let_go(self, pin: bytes) -> None:
+        """The journal has a new base: keep that, and no longer what a pin keeps that was of the one before."""
+
+        def write(txn: WriteTxn) -> None:
+            with suppress(UnknownError):  # somebody else removed it
+                self._repo.labels.unpin_in(txn, pin)
+            self._keep_in(txn, self.base)
+
+        with suppress(JvsError):  # what led here is done; whoever opens it next sees to the pins
+            self._repo.store.transact(write)
+            self._kept = self.base
 
     def _moving(self, txn: WriteTxn, snapshot: Digest, target: Binding) -> None:
         assert target.label is not None
@@ -130,11 +140,6 @@ class Session(RepoOverlay):
             text = PinText(self.name, self.record.uid, self.record.pushes + 1)
             pin = self._repo.labels.pin(origin.ca_id, message=str(text))
         self._go_on_from(origin, pin)
-        self._keep(origin.ca_id)
-
-    def _keep(self, base: Digest) -> None:
-        with suppress(JvsError):  # the pin that lasts is enough, and what led here is done: it must be completed
-            super()._keep(base)
 
     def _go_on_from(self, origin: Binding, pin: Pin) -> None:
         """What is kept from now on is what `pin` keeps."""
@@ -157,8 +162,7 @@ class Session(RepoOverlay):
             elif text.number == self.record.pushes + 1 and text.pushed is not None and self._is_at(text.pushed.state):
                 before = self.record.pin
                 self._complete(text.pushed, pin)
-                with suppress(UnknownError):
-                    self._repo.labels.unpin(before)
+                self._let_go(before)
                 kept = True
             else:
                 self._repo.labels.unpin(pin.id)
@@ -178,7 +182,6 @@ class Session(RepoOverlay):
             entry_id = None if entry is None else entry.id
         origin = Binding(pushed.label, pushed.generation, pin.ca_id, entry_id)
         self._go_on_from(origin, pin)
-        self._keep(pin.ca_id)
         self.rebase(pin.ca_id)
 
     # -- what is not a push
@@ -217,12 +220,10 @@ class Session(RepoOverlay):
                 pin = writer.publish(lambda txn: self._repo.labels.pin_in(txn, ca_id, message=str(text)))
                 assert pin is not None
                 self._go_on_from(origin, pin)
-                self._keep(ca_id)
                 return True
 
             self.commit(writer, store)
-        with suppress(UnknownError):
-            self._repo.labels.unpin(before)
+            self._let_go(before)
 
     def autosave(self) -> str:
         """Save what it is now under a label of its own, which no retention policy drops before its time; the revision
