@@ -172,28 +172,33 @@ class Server:
             if code in _SILENT:
                 self._silent(code, number, view[_BODY:length])
                 continue
+            handler = self._handlers.get(code)
             answer: Answer = b""
-            failed = 0
-            try:
-                answer = self._handlers[code](number, view[_BODY:length], out)
-            except KeyError:
-                failed = errno.ENOSYS
-                if code in self._handlers:
-                    self._complain(traceback.format_exc())
-                    failed = errno.EIO
-            except OSError as error:
-                failed = error.errno or errno.EIO
-            except JvsError as error:
-                self._complain(f"{error.code}: {error.message}")
-                failed = errno.EIO
-            except Exception:
-                self._complain(traceback.format_exc())
-                failed = errno.EIO
+            failed = errno.ENOSYS
+            if handler is not None:
+                failed, answer = self._call(handler, number, view[_BODY:length], out)
             try:
                 os.writev(device, [pack(16 + len(answer), -failed, unique), answer])
             except OSError as error:  # ENOENT: who asked was killed meanwhile
                 if error.errno not in (*_TAKEN_BACK, *_GONE):
                     self._complain(f"answering request {code}: {error}")
+
+    def _call(self, handler: Handler, number: int, body: memoryview, out: memoryview) -> tuple[int, Answer]:
+        """(0 or an errno, body of the answer)."""
+        try:
+            try:
+                return 0, handler(number, body, out)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or not self.numbers[number].view.reclaim():
+                    raise
+                return 0, handler(number, body, out)
+        except OSError as error:
+            return error.errno or errno.EIO, b""
+        except JvsError as error:
+            self._complain(f"{error.code}: {error.message}")
+        except Exception:
+            self._complain(traceback.format_exc())
+        return errno.EIO, b""
 
     def _silent(self, code: int, number: int, body: memoryview) -> None:
         if code == p.FORGET:

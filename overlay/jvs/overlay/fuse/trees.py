@@ -145,6 +145,14 @@ class OverlayView(TreeView):
         """As `View.sync`."""
         self.overlay.sync()
 
+    def reclaim(self) -> bool:
+        """As `View.reclaim`: the bytes of removed files go when the journal that does without them is durable."""
+        with self._lock:
+            if not self._upper.files.garbage_bytes:
+                return False
+            self.overlay.sync()
+            return True
+
     def _below(self, directory: Directory, name: bytes, *, control: int = errno.EPERM) -> bytes:
         """The path of an entry of a directory. Raises OSError: FileNotFoundError when the directory was removed."""
         state = self.state

@@ -142,6 +142,10 @@ class View:
     def sync(self) -> None:
         """What was done survives a power cut."""
 
+    def reclaim(self) -> bool:
+        """The disk is full: give back what was removed and is still kept; whether that was anything."""
+        return False
+
     def release(self) -> None:
         """Nobody looks at it any more."""
 
