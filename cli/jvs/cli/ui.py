@@ -69,9 +69,7 @@ class Ui:
         """
         from jvs.workspace.repo import Repo
 
-        nonce = self.lock_nonce(about=about)
-        given = {} if nonce is None else {"nonce": nonce}
-        repo = Repo.open(self.find_store(), actor=self.actor(), **given)
+        repo = Repo.open(self.find_store(), actor=self.actor(), **self.lock_nonce(about=about))
         if dry_run:
             from jvs.workspace.rehearsal import rehearse
 
@@ -89,7 +87,7 @@ class Ui:
         from jvs.workspace.repository.repository import Repository
 
         layout = self.find_repository()
-        return Repository.open(layout, actor=self.actor(), nonce=self.lock_nonce(layout))
+        return Repository.open(layout, actor=self.actor(), **self.lock_nonce(layout))
 
     def find_repository(self) -> Layout:
         """Where that repository is, not opened."""
@@ -105,18 +103,28 @@ class Ui:
         """The worktree this command means: -w, the one it stands in. Raises UsageError, UnknownError."""
         return repository.choose(self.worktree, self.here())
 
-    def lock_nonce(self, layout: Layout | None = None, about: str | None = None) -> str | None:
-        """The nonce of the lock whose holder runs this command: --nonce, JVS_LOCK_NONCE, else the one that is noted
-        for the worktree it is about: -w in the repository `layout`, or what `about` is in, or what it stands in."""
-        given = self.nonce or os.environ.get("JVS_LOCK_NONCE")
-        if given:
-            return given
+    def standing_in(self, repository: Repository) -> str | None:
+        """The worktree that an operand is typed in, if in one: for verbs about the whole repository."""
+        return self.worktree or repository.worktree_at(self.here())
+
+    def given_nonce(self) -> str | None:
+        """--nonce, JVS_LOCK_NONCE."""
+        return self.nonce or os.environ.get("JVS_LOCK_NONCE") or None
+
+    def lock_nonce(self, layout: Layout | None = None, about: str | None = None) -> dict[str, str]:
+        """The nonce of the lock whose holder runs this command, as operand of `Repo.open`: --nonce, JVS_LOCK_NONCE
+        (`nonce`), else the one that is noted for the worktree it is about (`noted`): -w in the repository `layout`, or
+        what `about` is in, or what it stands in."""
+        given = self.given_nonce()
+        if given is not None:
+            return {"nonce": given}
         from jvs.workspace.repository.layout import near_layout
 
         here = self.here() if about is None else about
         found = near_layout(here) if layout is None else layout
         name = None if found is None else self.worktree or found.around(here)
-        return None if found is None or name is None else found.session_nonce(name)
+        noted = None if found is None or name is None else found.session_nonce(name)
+        return {} if noted is None else {"noted": noted}
 
     @staticmethod
     def env_store() -> str | None:

@@ -88,6 +88,13 @@ def list_locks(txn: ReadTxn) -> list[Lock]:
     return [_shown(name, row) for name, row in rows if row.holder is not None]
 
 
+def opens(txn: ReadTxn, nonce: str, now_ms: int) -> bool:
+    """Whether a lock that is in force has this nonce. O(locks)."""
+    holder = nonce_digest(nonce.encode())
+    rows = (LockRow(*unpack_row(raw, len(LockRow._fields))) for _key, raw in txn.scan(LOCKS))
+    return any(row.holder == holder and now_ms < row.expires_ms for row in rows)
+
+
 def acquire(
     txn: WriteTxn, note: Note, name: str, lease_ms: int = LEASE_MS, purpose: str = "", session_id: str = ""
 ) -> Held:

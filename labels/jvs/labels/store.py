@@ -495,6 +495,13 @@ class Labels:
         with self._store.read() as txn:
             locks.admit(txn, self._note(), [check_label_name(name)])
 
+    def use_noted(self, nonce: str) -> str | None:
+        """Act with a nonce that was noted some time ago from now on, if its lock is in force, and return it; else go on
+        without one, as anybody may."""
+        with self._store.read() as txn:
+            self._nonce = nonce if locks.opens(txn, nonce, self._clock()) else None
+        return self._nonce
+
     def compare_in(self, txn: WriteTxn, name: str, expect: Expect) -> None:
         """Raise LabelMovedError (or LeaseError) as a move that expects this would, inside a transaction."""
         moves.compare(txn, self._note(), name, head_of(txn, name), expect)

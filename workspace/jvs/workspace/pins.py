@@ -49,7 +49,7 @@ def pin(repo: Repo, revision: str, until: str | None, message: str) -> PinInfo:
 def unpin(repo: Repo, target: str) -> list[PinInfo]:
     """Remove a pin (by its id, or a unique prefix of at least 8 digits), or every pin of the snapshot that a revision
     means. Raises UnknownError (unknown-pin, or what `Repo.resolve` raises), AmbiguousError."""
-    found = _by_id(repo.labels.pins(), target)
+    found = by_id(repo.labels.pins(), target)
     if not found:
         found = repo.snapshot_of(repo.resolve(target))
     return [PinInfo(removed, False) for removed in repo.labels.unpin(found)]
@@ -77,7 +77,7 @@ def parse_until(text: str, now_ms: int) -> int:
         ) from None
 
 
-def _by_id(known: Sequence[Pin], text: str) -> bytes:
+def by_id(known: Sequence[Pin], text: str) -> bytes:
     """The id of the one pin whose id begins so; empty when there is none."""
     if len(text) < _PREFIX or text.strip("0123456789abcdef"):
         return b""

@@ -74,9 +74,15 @@ class Repo:
             return InitResult(store.path, int(FORMAT_VERSION), store.created)
 
     @classmethod
-    def open(cls, path: str, *, actor: str, nonce: str | None = None) -> Repo:
-        """Open the store at `path` (the store directory itself; `locate.find_store` finds it)."""
-        return cls(LocalStore.open(path), actor, nonce)
+    def open(cls, path: str, *, actor: str, nonce: str | None = None, noted: str | None = None) -> Repo:
+        """Open the store at `path` (the store directory itself; `locate.find_store` finds it).
+
+        noted: a nonce that was noted some time ago, used if none is given and its lock is in force.
+        """
+        repo = cls(LocalStore.open(path), actor, nonce)
+        if noted is not None and nonce is None:
+            repo.nonce = repo.labels.use_noted(noted)
+        return repo
 
     def close(self) -> None:
         """Release the store; idempotent."""

@@ -31,9 +31,9 @@ class Repository:
         self.settings: Settings = load_settings(layout)
 
     @classmethod
-    def open(cls, layout: Layout, *, actor: str, nonce: str | None = None) -> Repository:
-        """Open the repository that `find_layout` found. nonce: of the lock that its user holds."""
-        return cls(layout, Repo.open(layout.store(), actor=actor, nonce=nonce))
+    def open(cls, layout: Layout, *, actor: str, nonce: str | None = None, noted: str | None = None) -> Repository:
+        """Open the repository that `find_layout` found. nonce, noted: of the lock that its user holds; see `Repo`."""
+        return cls(layout, Repo.open(layout.store(), actor=actor, nonce=nonce, noted=noted))
 
     def close(self) -> None:
         """Release the store; idempotent."""
