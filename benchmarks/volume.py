@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +107,15 @@ class Yard:
         subprocess.run(["mount", "-o", "loop", str(image), str(self._mount)], check=True)
         self._mounted = True
 
-    def template(self, size: int, inodes: int, fill: Callable[[Path], T]) -> tuple[Path, T]:
+    def template(
+        self, size: int, inodes: int, fill: Callable[[Path], T], *, make: Sequence[str] | None = None
+    ) -> tuple[Path, T]:
         """Make a template: `fill(folder)` writes the source tree into an empty folder. Returns it, and what `fill` did.
 
         Args:
             size: bytes of the image (sparse).
             inodes: how many files, directories and links the image must be able to hold.
+            make: the command that makes another file system in the image than ext4.
         """
         self._made_at = time.time()
         if not self.images:
@@ -125,11 +128,9 @@ class Yard:
             template.unlink(missing_ok=True)
             with open(template, "xb") as file:
                 file.truncate(size)
-            subprocess.run(
-                ["mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(inodes),
-                 "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", str(template)],
-                check=True,
-            )  # fmt: skip
+            ext4 = ["mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(inodes),
+                    "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]  # fmt: skip
+            subprocess.run([*(make or ext4), str(template)], check=True)
             self._mount_image(template)
             (self._mount / "source").mkdir()
             made = fill(self._mount / "source")

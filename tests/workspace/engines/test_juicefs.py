@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from jvs.errors import JvsError, StateError
-from jvs.workspace.engines import clone_tree
+from jvs.workspace.engines import Refused, clone_tree
 from jvs.workspace.engines.juicefs import JuicefsEngine
-from jvs.workspace.engines.tree import Refused
 from tests.workspace.engines import places
 from tests.workspace.engines.places import Place
 
@@ -129,7 +128,7 @@ def test_data_that_was_just_written_is_cloned(juicefs: Place) -> None:
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
     engine = stand_in(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60")
-    with pytest.raises(StateError, match=r"did not end within 0\.5 s"):
+    with pytest.raises(Refused, match=r"did not end within 0\.5 s"):
         clone(engine, tmp_path)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -138,7 +137,7 @@ def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
 def test_a_command_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jvs.workspace.engines.juicefs._GRACE", 0.2)
     engine = stand_in(tmp_path, f"trap '' TERM; echo $$ > {tmp_path}/pid; while true; do sleep 0.1; done")
-    with pytest.raises(StateError, match="did not end"):
+    with pytest.raises(Refused, match="did not end"):
         clone(engine, tmp_path)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -173,7 +172,7 @@ def test_cancelling_ends_the_command(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_fails_is_quoted(script: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=f"juicefs clone failed: {said}"):
+    with pytest.raises(Refused, match=f"juicefs clone failed: {said}"):
         clone(stand_in(tmp_path, script), tmp_path)
 
 

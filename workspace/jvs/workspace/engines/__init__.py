@@ -7,16 +7,22 @@
 from __future__ import annotations
 
 from jvs.workspace.engines.clone import clone_tree
-from jvs.workspace.engines.engine import CloneResult, Engine
+from jvs.workspace.engines.engine import CloneResult, Engine, Refused, stopped
 from jvs.workspace.engines.registry import BUILT_IN, GROUP, detect_engine, load_engine, validate_engine
+from jvs.workspace.engines.survey import Survey, mend, survey
 
 __all__ = [
     "BUILT_IN",
     "GROUP",
     "CloneResult",
     "Engine",
+    "Refused",
+    "Survey",
     "clone_tree",
     "detect_engine",
     "load_engine",
+    "mend",
+    "stopped",
+    "survey",
     "validate_engine",
 ]

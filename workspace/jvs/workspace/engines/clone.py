@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jvs.castore.checkout.disk import reporting
 from jvs.castore.names import display
 from jvs.errors import StateError, UsageError
-from jvs.workspace.engines.engine import CloneResult, stopped
+from jvs.workspace.engines.engine import CloneResult, Refused, stopped, unusable
 from jvs.workspace.engines.registry import load_engine
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def clone_tree(
     """
     chosen = load_engine(engine)
     src, dst = _resolved(src, dst, skip)
-    done = chosen.clone_tree(src, dst, skip=skip, progress=progress, cancel=cancel)
+    try:
+        done = chosen.clone_tree(src, dst, skip=skip, progress=progress, cancel=cancel)
+    except Refused as refusal:
+        raise unusable(engine, str(refusal)) from refusal
     if durable:
         if cancel is not None and cancel.is_set():
             raise stopped()

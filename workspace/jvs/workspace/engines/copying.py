@@ -47,7 +47,7 @@ class CopyEngine:
         cancel: threading.Event | None,
     ) -> CloneResult:
         """See `Engine`."""
-        return TreeCloner(self.name, copy_contents, skip, progress, cancel, threads=_THREADS).run(src, dst)
+        return TreeCloner(copy_contents, skip, progress, cancel, threads=_THREADS).run(src, dst)
 
 
 def copy_contents(source: int, target: int, info: os.stat_result, advance: Advance) -> None:

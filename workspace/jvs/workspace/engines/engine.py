@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
 
 
+class Refused(Exception):
+    """Says why an engine cannot do what it is asked to, as a clause for people; becomes `unusable`."""
+
+
 class CloneResult(NamedTuple):
     """What came of cloning a tree.
 
@@ -64,7 +68,7 @@ class Engine(Protocol):
         progress  told from time to time, on the calling thread
         cancel    looked at from time to time; raise `stopped()` soon after it is set
 
-        Raises JvsError, `unusable(...)` for a tree that this engine cannot clone. What was made by then stays.
+        Raises JvsError, Refused for a tree that this engine cannot clone. What was made by then stays.
         """
         ...
 

@@ -22,10 +22,10 @@ from jvs.castore.local.mounts import network_filesystem
 from jvs.castore.names import display, shorten
 from jvs.workspace.engines.attributes import settle
 from jvs.workspace.engines.copying import copy_contents
-from jvs.workspace.engines.engine import CloneResult, stopped, unusable
+from jvs.workspace.engines.engine import CloneResult, Refused, stopped
 from jvs.workspace.engines.pool import TICK
 from jvs.workspace.engines.survey import mend, survey
-from jvs.workspace.engines.tree import Refused, TreeCloner
+from jvs.workspace.engines.tree import TreeCloner
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -89,14 +89,11 @@ class JuicefsEngine:
             if progress is not None:
                 progress.update(0, None, 0)
 
-        try:
-            found = survey(src, skip, check)
-            if any(os.path.lexists(os.path.join(os.fsencode(src), name)) for name in skip):
-                self._clone_all_but(src, dst, skip, check, cancel)
-            else:
-                self._clone(src, dst, self._timeout, check)
-        except Refused as refusal:
-            raise unusable(self.name, str(refusal)) from refusal
+        found = survey(src, skip, check)
+        if any(os.path.lexists(os.path.join(os.fsencode(src), name)) for name in skip):
+            self._clone_all_but(src, dst, skip, check, cancel)
+        else:
+            self._clone(src, dst, self._timeout, check)
         mend(dst, found, check)
         if progress is not None:
             progress.update(found.size, None, found.files + found.symlinks)
@@ -110,7 +107,7 @@ class JuicefsEngine:
         with disk.reporting("cannot read the directory", os.fsencode(src)), os.scandir(src) as entries:
             directories = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         others = {*skip, *map(os.fsencode, directories)}
-        TreeCloner(self.name, copy_contents, others, None, cancel).run(src, dst)
+        TreeCloner(copy_contents, others, None, cancel).run(src, dst)
         root = disk.open_root(dst)
         try:
             info = os.fstat(root)

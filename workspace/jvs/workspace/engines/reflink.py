@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 from jvs.castore.checkout import disk
-from jvs.workspace.engines.engine import CloneResult, unusable
-from jvs.workspace.engines.tree import Advance, Refused, TreeCloner
+from jvs.workspace.engines.engine import CloneResult, Refused
+from jvs.workspace.engines.tree import Advance, TreeCloner
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -67,8 +67,8 @@ class ReflinkEngine:
     ) -> CloneResult:
         """See `Engine`."""
         if sys.platform != "linux":
-            raise unusable(self.name, "it needs Linux")
-        return TreeCloner(self.name, _share_contents, skip, progress, cancel).run(src, dst)
+            raise Refused("it needs Linux")
+        return TreeCloner(_share_contents, skip, progress, cancel).run(src, dst)
 
 
 def _share_contents(source: int, target: int, info: os.stat_result, advance: Advance) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jvs.castore.checkout import disk
 from jvs.castore.names import MAX_DEPTH, display
 from jvs.workspace.engines.attributes import link, settle
-from jvs.workspace.engines.tree import Refused
+from jvs.workspace.engines.engine import Refused
 
 
 class Survey(NamedTuple):

@@ -18,7 +18,7 @@ from jvs.castore.checkout import disk
 from jvs.castore.ingest.stable import open_file
 from jvs.castore.names import MAX_DEPTH, display
 from jvs.workspace.engines.attributes import link, settle, settle_symlink
-from jvs.workspace.engines.engine import CloneResult, stopped, unusable
+from jvs.workspace.engines.engine import CloneResult, Refused, stopped
 from jvs.workspace.engines.pool import Pool
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ CopyContents: TypeAlias = Callable[[int, int, os.stat_result, Advance], None]
 
 BATCH: Final = 64
 """Files of one task: few enough for two threads to end at about the same time."""
-
-
-class Refused(Exception):
-    """Says why an engine cannot clone something, as a clause; becomes `unusable`."""
 
 
 class _Task(NamedTuple):
@@ -58,7 +54,6 @@ class TreeCloner:
 
     def __init__(
         self,
-        engine: str,
         copy: CopyContents,
         skip: Collection[bytes],
         progress: Progress | None,
@@ -66,9 +61,8 @@ class TreeCloner:
         *,
         threads: int = 1,
     ) -> None:
-        """engine: its name; threads: how many do the work; the rest as in `Engine.clone_tree`."""
+        """threads: how many do the work; the rest as in `Engine.clone_tree`."""
         self._threads = threads
-        self.engine = engine
         self.copy = copy
         self._skip = skip
         self._progress = progress
@@ -189,7 +183,7 @@ class _Worker:
             except OSError as error:
                 raise disk.disk_error(error, f"cannot copy {display(path)}") from error
             except Refused as refusal:
-                raise unusable(self._cloner.engine, f"{display(path)}: {refusal}") from refusal
+                raise Refused(f"{display(path)}: {refusal}") from refusal
         return ()
 
     def _source(self, path: bytes) -> int:
