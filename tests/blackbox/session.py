@@ -1,6 +1,6 @@
 """Command lines of `jvs`, one after another in one process: for tests that run thousands of them.
 
-Run as a program it does the work: a JSON list of words a line on stdin, an answer a line on stdout. It runs what the
+Run as a program it does the work: a request a line on stdin, in JSON, an answer a line on stdout. It runs what the
 installed command runs, from the words to the exit status; only starting and leaving Python is left out. An index that
 may be damaged is examined in this very process instead of a child of it (half of the time of such a test would be spent
 in starting those), so what would be the end of the child is the end of this process.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,11 +37,17 @@ class Session:
         self.where = jvs.where
         self._process: subprocess.Popen[str] | None = None
 
-    def __call__(self, *words: str | Path) -> Done:
+    def __call__(
+        self,
+        *words: str | bytes | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> Done:
         """What one command came to. Raises Died."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-B", "-m", "tests.blackbox.session", self._jvs.where],
+                [sys.executable, "-m", "tests.blackbox.session"],
                 cwd=Path(__file__).parents[2],
                 env=self._jvs.environment,
                 stdin=subprocess.PIPE,
@@ -48,17 +56,23 @@ class Session:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(word) for word in words]) + "\n")
+        request = {
+            "words": [os.fsdecode(word) for word in words],
+            "cwd": str(cwd or self.where),
+            "env": dict(env or {}),
+            "stdin": base64.b64encode(stdin).decode(),
+        }
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise Died(self._end(), words)
+            raise Died(self._end(), tuple(map(os.fsdecode, words)))
         status, out, err = json.loads(line)
         return Done(status, base64.b64decode(out).decode("utf-8", "surrogateescape"), err)
 
-    def json(self, *words: str | Path) -> Any:
+    def json(self, *words: str | bytes | Path, cwd: Path | None = None) -> Any:
         """The value of a command that must succeed."""
-        return self(*words, "--json").ok().value
+        return self(*words, "--json", cwd=cwd).ok().value
 
     def _end(self) -> int:
         assert self._process is not None
@@ -77,20 +91,24 @@ class Session:
 def serve() -> None:
     """Answer command lines until there are no more."""
     import io
-    import os
 
     from jvs.castore.local import env
     from jvs.cli.main import cli, run
     from tests.castore.local.flipper import examine
 
     setattr(env, "probe", examine)  # noqa: B010  # a module's function
-    os.chdir(sys.argv[1])
-    answers = sys.stdout
-    for line in sys.stdin:
+    environment = dict(os.environ)
+    answers, requests = sys.stdout, sys.stdin
+    for line in requests:
+        request = json.loads(line)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(environment | request["env"])
+        sys.stdin = io.TextIOWrapper(io.BytesIO(base64.b64decode(request["stdin"])))
         out = io.BytesIO()
         sys.stdout = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
         sys.stderr = io.StringIO()
-        status = run(cli, json.loads(line))
+        status = run(cli, request["words"])
         said, sys.stderr = sys.stderr.getvalue(), sys.__stderr__
         answer = (status, base64.b64encode(out.getvalue()).decode(), said)
         answers.write(json.dumps(answer) + "\n")

@@ -36,8 +36,8 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
         setattr(context.ensure_object(Ui), option.name, value)
 
 
-def _remember_number(context: click.Context, option: click.Parameter, value: float | None) -> None:
-    """As `_remember`; 0 is something, too."""
+def _remember_given(context: click.Context, option: click.Parameter, value: str | float | None) -> None:
+    """As `_remember`; 0 and nothing at all have been given, too."""
     if value is not None and option.name is not None:
         setattr(context.ensure_object(Ui), option.name, value)
 
@@ -84,7 +84,7 @@ WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
         metavar="NAME",
         is_eager=True,
         expose_value=False,
-        callback=_remember,
+        callback=_remember_given,
         help="The worktree meant [default: the one you stand in].",
     ),
     click.Option(
@@ -92,7 +92,7 @@ WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
         metavar="PATH",
         is_eager=True,
         expose_value=False,
-        callback=_remember,
+        callback=_remember_given,
         help="The repository: its root [default: the nearest one upwards; JVS_STORE does not matter].",
     ),
     click.Option(
@@ -101,7 +101,7 @@ WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
         type=click.FloatRange(min=0, max=86_400),
         is_eager=True,
         expose_value=False,
-        callback=_remember_number,
+        callback=_remember_given,
         help="How long to wait for another command that is at work there [default: 10].",
     ),
     click.Option(
@@ -109,7 +109,7 @@ WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
         metavar="TEXT",
         is_eager=True,
         expose_value=False,
-        callback=_remember,
+        callback=_remember_given,
         help="Of the lock you hold [default: JVS_LOCK_NONCE, else what `jvs lock acquire` noted].",
     ),
 )
