@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,8 @@ from jvs.workspace.fsspec.filesystem import JvsFileSystem
 from jvs.workspace.repo import Repo
 
 
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+def new_store(top: Path) -> str:
     """The path of a new store whose label `main` has a file `a/one`."""
-    top = tmp_path_factory.mktemp("top")
     path = str(top / "store")
     Repo.init(path, StoreSettings())
     (top / "source" / "a").mkdir(parents=True)
@@ -22,6 +21,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     with Repo.open(path, actor="tester") as repo:
         repo.push(str(top / "source"), label="main")
     return path
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A new store, not where fsspec's own tests look for local files."""
+    return new_store(tmp_path_factory.mktemp("top"))
+
+
+@pytest.fixture(scope="module")
+def module_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One for all tests of a module that clean up behind themselves."""
+    return new_store(tmp_path_factory.mktemp("module"))
 
 
 @pytest.fixture

@@ -9,13 +9,17 @@ from fsspec.tests import abstract
 
 from jvs.workspace.fsspec.filesystem import JvsFileSystem
 from jvs.workspace.repo import Repo
+from jvs.workspace.sessions.actions import drop_session
 from jvs.workspace.sessions.session import create_session
 
 
 class OnLabel(abstract.AbstractFixtures):  # type: ignore[misc]  # fsspec has no types
     @pytest.fixture
-    def fs(self, fs: JvsFileSystem) -> JvsFileSystem:
-        return fs
+    def fs(self, module_store: str) -> Iterator[JvsFileSystem]:
+        made = JvsFileSystem(store=module_store, skip_instance_cache=True)
+        yield made
+        if made.exists("main/here"):
+            made.rm("main/here", recursive=True)
 
     @pytest.fixture
     def fs_path(self) -> str:
@@ -48,12 +52,14 @@ class TestOpenOnLabel(abstract.AbstractOpenTests, OnLabel):  # type: ignore[misc
 
 class InSession(OnLabel):
     @pytest.fixture
-    def fs(self, store: str) -> Iterator[JvsFileSystem]:
-        with Repo.open(store, actor="tester") as repo:
+    def fs(self, module_store: str) -> Iterator[JvsFileSystem]:
+        with Repo.open(module_store, actor="tester") as repo:
             create_session(repo, "main", "work").close()
-        made = JvsFileSystem(store=store, session="work", skip_instance_cache=True)
+        made = JvsFileSystem(store=module_store, session="work", skip_instance_cache=True)
         yield made
         made.close()
+        with Repo.open(module_store, actor="tester") as repo:
+            drop_session(repo, "work", force=True)
 
 
 class TestCopyInSession(abstract.AbstractCopyTests, InSession):  # type: ignore[misc]

@@ -69,7 +69,9 @@ class Base(AbstractFileSystem, metaclass=_Resolved):  # type: ignore[misc]  # fs
 
     def close(self) -> None:
         """Let go of the store, and of the session; whatever is used next opens them again."""
-        self._opened = self._session = None
+        session, self._session, self._opened = self._session, None, None
+        if session is not None:
+            session.release()
 
     def _session_scope(self) -> SessionScope | None:
         if self.session is None:

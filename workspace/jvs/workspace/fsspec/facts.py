@@ -18,7 +18,8 @@ def facts(overlay: Overlay, inner: str, name: str, *, listed: bool = False) -> F
 
     `name`, `size` (0 of a directory), `type` (`file`, `directory`, `other`), `mode`, `ino`, `nlink`, `uid`, `gid`,
     `created` and `mtime` (Unix time; of what a label has: when it became that), `islink`, `destination` (of a link),
-    `digest` (hex; None for what is not pushed yet, and what is `other`). Raises OSError.
+    `digest` (hex; None for what is not pushed yet, and what is `other`), and `ETag`, which is the digest where there is
+    one, and changes with each write where there is none (libraries that cache files look for it). Raises OSError.
     """
     path = inner or "/"
     status = overlay.lstat(path)
@@ -37,7 +38,8 @@ def facts(overlay: Overlay, inner: str, name: str, *, listed: bool = False) -> F
         kind, size = "file", status.st_size
     elif stat.S_ISDIR(status.st_mode) and not (link and listed):
         kind = "directory"
-    digest = None if kind == "other" else overlay.digest(path)
+    found = None if kind == "other" else overlay.digest(path)
+    digest = None if found is None else found.hex()
     return {
         "name": name,
         "size": size,
@@ -50,7 +52,8 @@ def facts(overlay: Overlay, inner: str, name: str, *, listed: bool = False) -> F
         "uid": status.st_uid,
         "gid": status.st_gid,
         "islink": link,
-        "digest": None if digest is None else digest.hex(),
+        "digest": digest,
+        "ETag": digest or f"{status.st_ino:x}-{status.st_mtime_ns:x}-{size:x}",
         **more,
     }
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class End(Protocol):
     """What becomes of a file."""
 
-    def done(self) -> None:
+    def done(self, file: Any) -> None:
         """It was closed, and everything is written."""
 
-    def dropped(self) -> None:
+    def dropped(self, file: Any) -> None:
         """It was closed, and nothing of it counts."""
 
 
@@ -93,7 +93,7 @@ class _Written:
 
     fs: Base
     path: str
-    _end: End
+    _end: End | None
 
     def settle(self, fs: Base, path: str, end: End) -> None:
         """Tell it what it belongs to."""
@@ -109,15 +109,17 @@ class _Written:
         """Write everything out, and push; idempotent."""
         if self.closed:  # type: ignore[attr-defined]
             return
+        end, self._end = self._end, None  # what it belongs to is not kept by a file that is closed
+        assert end is not None
         try:
             super().close()  # type: ignore[misc]
         except BaseException:
-            self._end.dropped()
+            end.dropped(self)
             raise
         if self._discarded:
-            self._end.dropped()
+            end.dropped(self)
         else:
-            self._end.done()
+            end.done(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None

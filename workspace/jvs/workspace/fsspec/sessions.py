@@ -20,6 +20,7 @@ class SessionScope(Scope):
 
     def __init__(self, opened: OpenStore, name: str) -> None:
         super().__init__(opened)
+        self._users = 0
         self.session = resume_session(opened.repo, name)
         try:
             Control(self.session)  # so that others can look at it, and push it, meanwhile
@@ -54,13 +55,23 @@ class SessionScope(Scope):
     def closed_file(self, file: Closable) -> None:
         """Nothing waits for a session's files."""
 
+    def release(self) -> None:
+        """One who asked for it needs it no more; the last one closes it, whatever is open in it."""
+        if self.pid != os.getpid():
+            return
+        with self._opened.sessions_lock:
+            self._users -= 1
+            if not self._users:
+                self.closed()
+
 
 def session_scope(opened: OpenStore, name: str) -> SessionScope:
-    """The session of that name, opened once in this process. Raises what `resume_session` does."""
+    """The session of that name, opened once in this process; to be released. Raises what `resume_session` does."""
     with opened.sessions_lock:
         found = opened.sessions.get(name)
-        if not isinstance(found, SessionScope):
+        if not isinstance(found, SessionScope) or not found.closed.alive:
             found = opened.sessions[name] = SessionScope(opened, name)
+        found._users += 1
         return found
 
 

@@ -19,6 +19,7 @@ from jvs.castore.digest import Digest
 from jvs.castore.gc.pins import pin_snapshot
 from jvs.errors import CollectedError, LabelMovedError, MissingObjectError, StoreError
 from jvs.overlay.changes import Change
+from jvs.overlay.resolve import fail
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.stores import OpenStore
 from jvs.workspace.overlays import RETRIES, RepoOverlay
@@ -98,10 +99,13 @@ def remove(overlay: RepoOverlay, path: str | bytes) -> None:
 
 
 def make_parents(overlay: RepoOverlay, path: str | bytes) -> None:
-    """The directories above a path, where they are missing."""
+    """The directories above a path, where they are missing. Raises NotADirectoryError."""
     above = os.path.dirname(path.rstrip(b"/" if isinstance(path, bytes) else "/"))  # type: ignore[arg-type]
     if above and not overlay.is_dir(above):
-        overlay.makedirs(above, exist_ok=True)
+        try:
+            overlay.makedirs(above, exist_ok=True)
+        except FileExistsError as error:
+            raise fail(errno.ENOTDIR, path) from error
 
 
 class Scope:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from jvs.castore.names import display, shorten, to_bytes
 from jvs.overlay.handles import OverlayFile
+from jvs.workspace.fsspec.failures import as_os_errors
 from jvs.workspace.fsspec.files import UpdateFile, WriteFile
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.stores import OpenStore
@@ -51,7 +53,7 @@ def open_to_write(
         file = UpdateFile(raw, buffer) if update else WriteFile(raw, buffer)
         if scope is not None:
             scope.opened_file(file)
-            file.settle(fs, path, _Together(scope, file))
+            file.settle(fs, path, _Together(scope))
         else:
             file.settle(fs, path, _Alone(opened, location, overlay, kind))
     except BaseException:
@@ -64,13 +66,12 @@ def open_to_write(
 class _Together:
     """The end of a file that is pushed with others: nothing happens yet."""
 
-    def __init__(self, scope: Scope, file: Any) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._file = file
 
-    def done(self) -> None:
+    def done(self, file: Any) -> None:
         """See `files.End`."""
-        self._scope.closed_file(self._file)
+        self._scope.closed_file(file)
 
     dropped = done
 
@@ -85,13 +86,13 @@ class _Alone:
         self._kind = kind
         self._pid = os.getpid()
 
-    def done(self) -> None:
+    def done(self, _file: Any) -> None:
         """Push. A file that was made from what was there is merged with what is there by now; one that was written
         from its beginning takes its place."""
         if self._pid != os.getpid():
             return  # it is the parent's
         message = shorten(display(to_bytes(f"write {self._location.inner}")))
-        try:
+        with closing(self._overlay), as_os_errors(self._location.name(self._location.inner)):
             done = self._overlay.push(message=message, merge=self._kind in "ra").push
             if done.status == "rejected":
                 if self._kind in "ra":
@@ -99,10 +100,8 @@ class _Alone:
                     raise done.error
                 changes = list(self._overlay.changes())
                 land(self._opened, self._location, done.ca_id, changes, message, new=self._kind == "x")
-        finally:
-            self._overlay.close()
 
-    def dropped(self) -> None:
+    def dropped(self, _file: Any) -> None:
         """Forget it."""
         if self._pid == os.getpid():
             self._overlay.close()
