@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -138,7 +137,7 @@ def replace_file(path: str, data: bytes, *, mode: int = 0o666, durable: bool = T
 
     durable: it is on the disk when this returns.
     """
-    temp = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temp = f"{path}.{os.urandom(8).hex()}.tmp"
     try:
         with open(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             file.write(data)

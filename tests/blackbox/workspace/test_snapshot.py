@@ -41,7 +41,8 @@ def test_the_json_of_a_snapshot(repository: Repository) -> None:
     assert (
         list(one)
         == (
-            "snapshot_id worktree_name created_at note tags engine payload_root_hash descriptor_checksum integrity_state"
+            "snapshot_id worktree_name created_at note tags engine "
+            "payload_root_hash descriptor_checksum integrity_state"
         ).split()
     )
     assert ID.fullmatch(one["snapshot_id"])

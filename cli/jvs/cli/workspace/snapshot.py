@@ -78,7 +78,6 @@ def snapshot(
     Only what is new is stored, and it is read back before it is acknowledged. Devices, sockets and FIFOs are left out
     (and listed), .jvs is, and whatever .jvsignore says.
     """
-    from jvs.workspace.partial import inside
     from jvs.workspace.repository.settings import level_of
     from jvs.workspace.repository.snapshot import SnapshotOptions
     from jvs.workspace.repository.snapshot import snapshot as save
@@ -90,11 +89,10 @@ def snapshot(
     started = time.perf_counter()
     with ui.open_repository() as repository, ui.progress("snapshot") as progress:
         name = ui.chosen(repository)
-        directory = repository.directory(name)
         options = SnapshotOptions(
             text,
             tags,
-            [inside(directory, path, ui.here()) for path in paths] or None,
+            _inside(repository.directory(name), paths, ui.here()) if paths else None,
             None if compress is None else level_of(compress, repository.repo.store.settings.zstd_level),
             os.environ.get("JVS_ENGINE") or None,
             ui.wait,
@@ -116,6 +114,13 @@ def snapshot(
     if len(made.skipped) > _SHOWN and not ui.json:
         ui.talk(f"skipped: {len(made.skipped) - _SHOWN:,} more")
     return 3 if made.skipped else 0
+
+
+def _inside(directory: str, paths: tuple[str, ...], here: str) -> list[tuple[bytes, ...]]:
+    """What --paths means: the names from the worktree down to each."""
+    from jvs.workspace.partial import inside  # hardly ever asked for
+
+    return [inside(directory, path, here) for path in paths]
 
 
 def _read_note(file: str) -> str:

@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 from jvs.castore.binding import replace_file
 from jvs.errors import IntegrityError, UsageError
 from jvs.labels.names import check_tag
-from jvs.workspace.engines import validate_engine
 from jvs.workspace.repository.layout import Layout
 
 FILE: Final = "settings.json"
@@ -74,6 +73,8 @@ def set_setting(layout: Layout, key: str, value: str) -> None:
     values = shown(layout) | {key: value}
     _parsed(values)
     if key == "engine" and value != AUTO:
+        from jvs.workspace.engines import validate_engine  # 10 ms that other settings do without
+
         validate_engine(layout.root, value)
     kept = {name: text for name, text in sorted(values.items()) if text != _DEFAULTS[name]}
     replace_file(os.path.join(layout.control, FILE), json.dumps(kept, indent=2).encode() + b"\n")
