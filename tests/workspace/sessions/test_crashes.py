@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jvs.errors import IntegrityError
+from jvs.workspace.doctor import doctor
 from jvs.workspace.repo import Repo
 from jvs.workspace.sessions import (
     create_session,
@@ -44,14 +45,19 @@ def session_files(store: str) -> list[str]:
 @pytest.mark.parametrize(
     "where", ["Session.create = die", "Places.settle = die", "Session.begin = die"], ids=["pinned", "made", "named"]
 )
-def test_killed_while_a_session_is_made(repo: Repo, source: Path, store: str, where: str) -> None:
+@pytest.mark.parametrize("clear_up", ["gc", "doctor"])
+def test_killed_while_a_session_is_made(repo: Repo, source: Path, store: str, where: str, clear_up: str) -> None:
     run(store, f"{where}; create_session(repo, 'main', 'work')")
     assert len(repo.pins()) == 1
     if where.startswith("Session.begin"):
         resume_session(repo, "work").close()
         drop_session(repo, "work")
     assert list_sessions(repo) == []
-    repo.gc_run()
+    if clear_up == "gc":
+        repo.gc_run()
+    elif repo.pins():
+        assert [one.severity for one in doctor(store).findings if one.category == "sessions"] == ["info"]
+        assert doctor(store, repair=True).healthy
     assert (repo.pins(), session_files(store)) == ([], [])
 
 
@@ -122,6 +128,8 @@ def test_a_damaged_journal_is_an_error_and_can_be_dropped(repo: Repo, source: Pa
         resume_session(repo, "work")
     with pytest.raises(IntegrityError):
         session_info(repo, "work")
+    assert [info.state for info in list_sessions(repo)] == ["damaged"]
+    assert [(one.category, one.severity) for one in doctor(store).findings] == [("sessions", "error")]
     repo.gc_run()
     assert len(repo.pins()) == 1  # it may be needed to save what can be saved
     drop_session(repo, "work", force=True)

@@ -27,6 +27,8 @@ from jvs.workspace.directories import bound
 from jvs.workspace.healing import JOURNAL_OP, Healed, Healer
 from jvs.workspace.repo import Repo
 from jvs.workspace.results import DoctorResult, Finding
+from jvs.workspace.sessions.places import Places
+from jvs.workspace.sessions.upkeep import faults, tidy
 from jvs.workspace.sources import StoreSource, directories
 
 if TYPE_CHECKING:
@@ -174,6 +176,7 @@ def _lying_about(repo: Repo) -> Iterator[Finding]:
     if stopped:
         half = sum(one.state != MARKING for one in stopped)
         yield Finding("collectors", f"that are gone: {len(stopped)}, half-way {half}; the next gc finishes it", "info")
+    yield from faults(repo)
     for one in leftovers(store):
         severity = "warning" if one.kind in ("locks", "stray") else "info"
         yield Finding(one.kind, one.reason, severity, path=one.path)
@@ -201,6 +204,8 @@ def _repair(path: str, found: _Found, sources: Sequence[str]) -> Healed:
                 lock.release()
         pins = remove_dead_pins(store)
         done += [f"pins of operations that are gone: {pins}"] * bool(pins)
+        left = tidy(repo, Places(store.path))
+        done += [f"of sessions that were being made or dropped: {left}"] * bool(left)
         places = [StoreSource(source, other.objects) for source, other in zip(sources, others, strict=True)]
         healed = Healer(repo, [*places, *directories(repo)]).heal(found.objects)
         done += repair_packs(store)

@@ -43,13 +43,13 @@ jvs fs drop try-1 --force      # with what was not pushed
 
 FIELDS = {
     "name": "the session",
-    "ca_id": "id of the snapshot below it, which is kept as long as the session",
+    "ca_id": "id of the snapshot below it, which is kept as long as the session; null: it is damaged",
     "label": "the label it was opened from, or last pushed as; null: none",
     "generation": "of the label then, or null",
     "opened_at": "when it was made, ISO 8601 UTC",
     "opened_by": "who made it",
     "until": "from when on gc removes it, or null",
-    "state": "`idle`, `open` (some process works in it) or `mounted`",
+    "state": "`idle`, `open` (some process works in it), `mounted`, or in a list `damaged`",
     "pid": "of the process that has it open, or null",
     "host": "where that runs, or null",
     "mountpoint": "where it is mounted, or null",

@@ -2,18 +2,17 @@
 
 A snapshot that was purged is replaced by one without what was named, and then collected. A session that has it below
 it is made a snapshot of what it is now without that, which becomes its base, while the old one is still there to be
-read; where it comes from stays, so that pushing it, or merging it, says what it changed.
+read; where it comes from stays, so that pushing it, or merging it, says what it changed. (A label's own entry of a
+purge is no move that a push could be late for.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jvs.castore import purged
-from jvs.castore.binding import Binding
 from jvs.castore.diff import diff_trees
 from jvs.castore.digest import Digest
 from jvs.castore.gc.select import Selection
@@ -21,8 +20,6 @@ from jvs.castore.hasher import TreeHasher
 from jvs.castore.manifest import DIRECTORY, FILE, Entry
 from jvs.castore.pages import PageReader, descend, find
 from jvs.errors import JvsError, LockedError, UnknownError
-from jvs.labels.purges import PURGE_OP
-from jvs.workspace.push import follow_rename
 from jvs.workspace.sessions.control import NobodyServesError, ask
 from jvs.workspace.sessions.info import session_info
 from jvs.workspace.sessions.places import Places
@@ -63,7 +60,8 @@ def _clear_named(repo: Repo, name: str, globs: Sequence[bytes]) -> None:
 
 def clear_replaced(repo: Repo, name: str) -> None:
     """Clear a session that nobody has open, if the snapshot below it was replaced. Raises LockedError, JvsError."""
-    if repo.standing(session_info(repo, name).ca_id) != session_info(repo, name).ca_id:
+    base = session_info(repo, name).ca_id
+    if base is not None and repo.standing(base) != base:
         with resume_session(repo, name) as session:
             clear(session, ())
 
@@ -83,7 +81,7 @@ def clear(session: Session, globs: Sequence[bytes]) -> int:
             else:
                 session.unlink(name)
         if stands != base:
-            session.replant(_origin_after(repo, session.origin))
+            session.replant()
         elif gone:
             session.sync()
     return len(gone)
@@ -126,19 +124,3 @@ def _entry(read: PageReader, root: Digest, path: Path) -> Entry | None:
             return None
         at = descend(read, found[1])
     return None
-
-
-def _origin_after(repo: Repo, origin: Binding) -> Binding:
-    """Where a session comes from now: the label's own entry of a purge is no move that anybody made."""
-    origin = follow_rename(repo, origin) or origin
-    stands = None if origin.ca_id is None else repo.standing(origin.ca_id)
-    if stands is not None:
-        origin = replace(origin, ca_id=stands)
-    if origin.label is None or (head := repo.labels.get(origin.label)) is None:
-        return origin
-    for entry in repo.labels.log(origin.label):
-        if entry.generation == origin.generation:
-            return replace(origin, generation=head.generation, entry_id=head.entry_id)
-        if entry.op != PURGE_OP:
-            break
-    return origin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.digest import DIGEST_SIZE, Digest
@@ -13,7 +14,7 @@ from jvs.errors import IntegrityError, UnknownError
 from jvs.overlay.changes import Change
 from jvs.overlay.journal import Journal
 from jvs.overlay.upper import JOURNAL
-from jvs.workspace.results import Json, iso_time
+from jvs.workspace.results import Json, iso_time, optional_hex
 from jvs.workspace.sessions.places import Places, is_open, read_holder
 from jvs.workspace.sessions.record import decode
 
@@ -28,16 +29,16 @@ MAX_LISTED_BYTES: Final = 2 << 20
 class SessionInfo(NamedTuple):
     """A session, as its files tell.
 
-    ca_id              the snapshot below it
+    ca_id              the snapshot below it; None: it is damaged
     label, generation  where it was opened from, or what it was last pushed as; label None: a snapshot without one
     opened_at          when it was made, in ms; opened_by: who made it
     until              from when on gc may remove it, in ms; None: it stays until it is dropped
-    state              `idle`, `open` (in some process) or `mounted`
+    state              `idle`, `open` (in some process), `mounted`, or `damaged` (only in a list: then little is known)
     pid, host, mountpoint   of the process that has it open, where that said so
     """
 
     name: str
-    ca_id: Digest
+    ca_id: Digest | None
     label: str | None
     generation: int | None
     opened_at: int
@@ -52,7 +53,7 @@ class SessionInfo(NamedTuple):
         """{name, ca_id, label, generation, opened_at, opened_by, until, state, pid, host, mountpoint}."""
         return {
             **self._asdict(),
-            "ca_id": self.ca_id.hex(),
+            "ca_id": optional_hex(self.ca_id),
             "opened_at": iso_time(self.opened_at),
             "until": None if self.until is None else iso_time(self.until),
         }
@@ -104,10 +105,12 @@ def list_sessions(repo: Repo) -> list[SessionInfo]:
     places = Places(repo.store.path)
     found = []
     for name in places.names():
-        try:
-            found.append(session_info(repo, name))
-        except UnknownError:  # dropped meanwhile
-            continue
+        with suppress(UnknownError, FileNotFoundError):  # dropped meanwhile
+            try:
+                found.append(session_info(repo, name))
+            except IntegrityError:
+                made = os.stat(places.path(name)).st_mtime_ns // 1_000_000
+                found.append(SessionInfo(name, None, None, None, made, "", None, "damaged"))
     return found
 
 

@@ -207,9 +207,9 @@ class Session(RepoOverlay):
             folded = self.fold(hasher).tree.digest
             return iter([_change(one) for one in diff_trees(hasher.page, origin, folded)])
 
-    def replant(self, origin: Binding) -> None:
-        """Make a snapshot of what it is now, be that without changes, and keep it; and come from `origin`. For a base
-        that is about to go. Raises PurgedContentError, MissingObjectError and others: then nothing was changed."""
+    def replant(self) -> None:
+        """Make a snapshot of what it is now its base; where it comes from stays. For a base that is about to go. Raises
+        PurgedContentError, MissingObjectError and others: then nothing was changed."""
         before = self.record.pin
         text = PinText(self.name, self.record.uid, self.record.pushes + 1)
         with self._lock, TreeWriter(self._repo.objects) as writer:
@@ -219,7 +219,7 @@ class Session(RepoOverlay):
                 ca_id = folded.tree.digest
                 pin = writer.publish(lambda txn: self._repo.labels.pin_in(txn, ca_id, message=str(text)))
                 assert pin is not None
-                self._go_on_from(origin, pin)
+                self._go_on_from(self.origin, pin)
                 return True
 
             self.commit(writer, store)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from jvs.errors import JvsError, UnknownError
 from jvs.overlay.journal import Journal
 from jvs.overlay.upper import JOURNAL
+from jvs.workspace.results import Finding
 from jvs.workspace.sessions.clear import clear_replaced
-from jvs.workspace.sessions.info import session_info
+from jvs.workspace.sessions.info import list_sessions, session_info
 from jvs.workspace.sessions.places import FOLDER, Places, is_open
 from jvs.workspace.sessions.record import decode, parse_pin
 from jvs.workspace.sessions.session import resume_session
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 def upkeep(repo: Repo, now_ms: int) -> list[str]:
     """Do it; the names of the sessions that were removed. What fails for one session leaves that one as it is."""
-    if not os.path.isdir(os.path.join(repo.store.path, FOLDER)):
-        return []
     places = Places(repo.store.path)
     tidy(repo, places)
     removed = []
@@ -46,6 +46,8 @@ def upkeep(repo: Repo, now_ms: int) -> list[str]:
 
 def tidy(repo: Repo, places: Places) -> int:
     """Remove what was left by processes that were killed while they made or dropped a session; how many things."""
+    if not os.path.isdir(places.folder):
+        return 0
     with places.alone():
         left = places.leftovers()
         for path in left:
@@ -55,6 +57,23 @@ def tidy(repo: Repo, places: Places) -> int:
             with suppress(UnknownError):
                 repo.labels.unpin(pin.id)
     return len(left) + len(pins)
+
+
+def faults(repo: Repo) -> Iterator[Finding]:
+    """What a doctor finds of sessions: those that cannot be gone on with, and what was left behind."""
+    places = Places(repo.store.path)
+    for info in list_sessions(repo):
+        path = os.path.join(FOLDER, info.name)
+        if info.ca_id is None:
+            yield Finding("sessions", f"{info.name} cannot be read", "error", "damaged", path)
+        elif not repo.has_snapshot(info.ca_id):
+            again = f"{info.name} was opened from something that is gone: jvs fs drop {info.name} --force"
+            yield Finding("sessions", again, "warning", "collected", path)
+    if os.path.isdir(places.folder):
+        with places.alone():
+            left = len(places.leftovers()) + len(stale_pins(repo, places))
+        if left:
+            yield Finding("sessions", f"of processes that are gone: {left}; the next gc removes them", "info")
 
 
 def stale_pins(repo: Repo, places: Places) -> list[Pin]:
