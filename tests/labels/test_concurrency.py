@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.castore.memory import MemoryStore
 from jvs.errors import LabelMovedError
 from jvs.labels import Labels
@@ -26,7 +26,7 @@ MOVES = 200 if TORTURE else 20
 
 MOVER = """
 import sys
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.errors import LabelMovedError
 from jvs.labels import Labels
 
@@ -51,7 +51,7 @@ print(lost)
 
 CREATOR = """
 import sys
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.errors import LabelMovedError
 from jvs.labels import Labels
 
@@ -142,7 +142,7 @@ def test_one_of_many_creators_wins(tmp_path: Path) -> None:
 
 ENDLESS = """
 import sys
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.labels import Labels
 
 snapshots = [bytes.fromhex(text) for text in sys.argv[3:]]
@@ -182,7 +182,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
 ABA = """
 import sys
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.labels import Labels
 
 with LocalStore.open(sys.argv[1]) as store:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.labels.conformance import Bench, LabelStoreContract
 from tests.labels.support import make_bench
 

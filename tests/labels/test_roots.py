@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jvs.castore.backend import Kind, Table
 from jvs.castore.digest import Digest
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.errors import CollectedError, IndexDamagedError, StateError
 from jvs.labels import ANYTHING, Labels
 from jvs.labels.records import write_trusted

@@ -113,18 +113,20 @@ class Ui:
 
     def lock_nonce(self, layout: Layout | None = None, about: str | None = None) -> dict[str, str]:
         """The nonce of the lock whose holder runs this command, as operand of `Repo.open`: --nonce, JVS_LOCK_NONCE
-        (`nonce`), else the one that is noted for the worktree it is about (`noted`): -w in the repository `layout`, or
-        what `about` is in, or what it stands in."""
+        (`nonce`), else the one that is noted (`noted`) for the worktree it is about: -w in the repository `layout`, or
+        what `about` is in; if that is none, for the one it stands in."""
         given = self.given_nonce()
         if given is not None:
             return {"nonce": given}
         from jvs.workspace.repository.layout import near_layout
 
-        here = self.here() if about is None else about
-        found = near_layout(here) if layout is None else layout
-        name = None if found is None else self.worktree or found.around(here)
-        noted = None if found is None or name is None else found.session_nonce(name)
-        return {} if noted is None else {"noted": noted}
+        for place in (about, self.here()):
+            found = layout or (None if place is None else near_layout(place))
+            name = None if found is None or place is None else self.worktree or found.around(place)
+            noted = None if found is None or name is None else found.session_nonce(name)
+            if noted is not None:
+                return {"noted": noted}
+        return {}
 
     @staticmethod
     def env_store() -> str | None:

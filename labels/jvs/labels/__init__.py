@@ -2,7 +2,8 @@
 
 from jvs.labels.model import ANYTHING, Entry, Expect, LabelInfo
 from jvs.labels.moves import MoveRequest
+from jvs.labels.protocol import LabelStore
 from jvs.labels.revisions import Resolved, Revision
-from jvs.labels.store import Labels, LabelStore
+from jvs.labels.store import Labels
 
 __all__ = ["ANYTHING", "Entry", "Expect", "LabelInfo", "LabelStore", "Labels", "MoveRequest", "Resolved", "Revision"]

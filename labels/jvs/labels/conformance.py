@@ -17,7 +17,7 @@ from jvs.castore.digest import Digest, page_digest
 from jvs.errors import CollectedError, JvsError, LabelMovedError, LeaseError, StateError, UnknownError, UsageError
 from jvs.labels.durations import UNITS
 from jvs.labels.model import ANYTHING, MAX_MESSAGE, Entry, Expect
-from jvs.labels.store import LabelStore
+from jvs.labels.protocol import LabelStore
 
 DAY_MS = UNITS["d"]
 

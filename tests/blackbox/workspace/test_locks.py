@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.conftest import CODE, Done
+from tests.blackbox.conftest import CODE, Done, Jvs
 from tests.blackbox.workspace.conftest import Repository
 
 FIELDS = ["worktree_name", "holder_nonce", "session_id", "acquired_at", "expires_at", "fencing_token", "purpose"]
@@ -138,14 +138,12 @@ def test_a_stale_lock_does_not_brick_a_worktree(saved: Repository) -> None:
     assert saved.json("lock", "acquire")["fencing_token"] == 3
 
 
-def test_tokens_grow_past_delete_create_and_a_rebuilt_index(saved: Repository) -> None:
+def test_tokens_grow_past_delete_create_and_a_rebuilt_index(saved: Repository, jvs: Jvs) -> None:
     for token in (1, 2):
         assert saved.json("lock", "acquire")["fencing_token"] == token
         saved("lock", "release").ok()
     saved("fs", "label", "--delete", "main").ok()
-    saved.session.close()
-    program = [sys.executable, "-c", CODE, "doctor", "--rebuild-index"]
-    subprocess.run(program, cwd=saved.main, env=saved.session.environment, check=True, capture_output=True)
+    jvs("doctor", "--rebuild-index", cwd=saved.main).ok()
     assert saved.json("lock", "acquire")["fencing_token"] == 3
     saved("fs", "push", saved.root.parent / "other", "--label", "main", "--force").ok()
     saved("lock", "release").ok()
@@ -153,12 +151,9 @@ def test_tokens_grow_past_delete_create_and_a_rebuilt_index(saved: Repository) -
     assert saved.json("doctor")["healthy"]
 
 
-def test_two_processes_that_acquire(saved: Repository) -> None:
+def test_processes_that_acquire_at_once(saved: Repository, jvs: Jvs) -> None:
     program = [sys.executable, "-c", CODE, "lock", "acquire", "--json"]
-    racers = [
-        subprocess.Popen(program, cwd=saved.main, env=saved.session.environment, stdout=subprocess.PIPE)
-        for _ in range(4)
-    ]
+    racers = [subprocess.Popen(program, cwd=saved.main, env=jvs.environment, stdout=subprocess.PIPE) for _ in range(4)]
     values = [json.loads(racer.communicate()[0]) for racer in racers]
     assert sorted(racer.returncode for racer in racers) == [0, 11, 11, 11]
     (won,) = [value for value in values if "error" not in value]
