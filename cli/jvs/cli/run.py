@@ -205,14 +205,19 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _surroundings(ui: Ui, interrupts: Interrupts) -> Surroundings:
+    import subprocess
     import tempfile
 
     from jvs.workspace.running import Surroundings
 
     ui.flush_data()
-    # with --json our stdout is for one value, and so the command's is stderr
     return Surroundings(
-        os.environ, tempfile.gettempdir(), interrupts, lambda line: _tell(ui, line), stdout=2 if ui.json else None
+        os.environ,
+        tempfile.gettempdir(),
+        interrupts,
+        lambda line: _tell(ui, line),
+        stdin=subprocess.DEVNULL if sys.stdin is None else None,  # its number is some other file's by now
+        stdout=2 if ui.json else None,  # our stdout is for one value
     )
 
 

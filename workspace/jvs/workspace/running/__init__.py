@@ -31,7 +31,12 @@ def run(repo: Repo, options: RunOptions, around: Surroundings) -> RunResult:
     command did not begin, and nothing is left behind."""
     options.check()
     start = look_up(repo, options)
-    return conclude(repo, options, start, run_attempt(repo, options, start, around))
+    attempt = run_attempt(repo, options, start, around)
+    try:
+        return conclude(repo, options, start, attempt)
+    except BaseException:
+        around.tell(f"the session {attempt.session} is kept")
+        raise
 
 
 def run_parallel(repo: Repo, options: RunOptions, many: ParallelOptions, around: Surroundings) -> ParallelResult:

@@ -75,13 +75,12 @@ def run_attempt(
 ) -> Attempt:
     """Run the command in a session of its own. number, score: of one of several. Raises JvsError, OSError before the
     command began: then nothing is left behind."""
-    from jvs.workspace.running.scoring import score_of  # only some runs have several attempts
-
     name = options.name if options.name is None or number is None else f"{options.name}-{number}"
     session = create_session(repo, start.revision, name, ttl=options.ttl)
     name, base = session.name, session.base
     try:
-        place = enter(repo, session, around.scratch, copy=options.checkout, tell=around.tell)
+        with around.interrupts.noted():  # a mount is made, or it is not
+            place = enter(repo, session, around.scratch, copy=options.checkout, tell=around.tell)
     except BaseException:
         _forget(repo, name)
         raise
@@ -107,16 +106,35 @@ def run_attempt(
             place.leave()
         around.tell(f"the session {name} is kept")
         raise
+    try:
+        return _leave(options, around, Attempt(name, base, ended, number=number), place, environment, score)
+    except BaseException:
+        around.tell(f"the session {name} is kept")
+        raise
+
+
+def _leave(
+    options: RunOptions,
+    around: Surroundings,
+    made: Attempt,
+    place: Place,
+    environment: dict[str, str],
+    score: tuple[str, ...] | None,
+) -> Attempt:
+    """After the command: what it did is scored, and goes over to the session."""
+    from jvs.workspace.running.scoring import score_of  # only some runs have several attempts
+
+    ended = made.ended
     if ended.left:
         around.tell("ended what the command had left running")
-    scored = None
     if score is not None and ended.how == "exited" and ended.status == 0:
-        scored = score_of(score, place.path, environment, around, options.timeout, number)
-    made = Attempt(name, base, ended, number=number, score=scored)
+        made = made._replace(score=score_of(score, place.path, environment, around, options.timeout, made.number))
     try:
         unused = place.leave()
-    except (JvsError, OSError) as error:
+    except Exception as error:  # whatever it is, what the command did must be found
         return made._replace(error=_in_terms(error), where=place.path)
+    if not unused:
+        around.tell(f"processes still work in {place.path}: what they write from now on stays in {made.session}")
     return made._replace(place=None if unused else place, skipped=place.skipped())
 
 
@@ -239,5 +257,7 @@ def _diff(repo: Repo, attempt: Attempt, done: OverlayPush) -> DiffResult:
     return difference(repo.objects.page, attempt.base, done.push.ca_id)
 
 
-def _in_terms(error: JvsError | OSError) -> JvsError:
-    return error if isinstance(error, JvsError) else StoreError(str(error))
+def _in_terms(error: Exception) -> JvsError:
+    if isinstance(error, JvsError):
+        return error
+    return StoreError(str(error)) if isinstance(error, OSError) else JvsError(f"{type(error).__name__}: {error}")

@@ -41,10 +41,10 @@ class Interrupts:
         """The first signal that was forwarded."""
 
     def forward(self, number: int) -> bool:
-        """Send a signal to every command that runs; whether somebody takes note of it. Otherwise it is the caller's own
-        affair."""
+        """Send a signal to every command that runs; whether somebody takes note of it. Otherwise (also of a second one
+        while no command runs) it is the caller's own affair."""
         with self._lock:
-            if not self._groups and not self._waiting:
+            if not self._groups and (not self._waiting or self.number is not None):
                 return False
             self.number = number if self.number is None else self.number
             for group in self._groups:
@@ -127,8 +127,8 @@ def run_command(
     status = 128 - code if code < 0 else code
     if clock.over:
         return Ended("timed-out", TIMED_OUT, left=left)
-    if interrupts.number is not None:
-        return Ended("interrupted", status or 128 + interrupts.number, left=left)
+    if interrupts.number is not None or (terminal is not None and code == -signal.SIGINT):  # Ctrl-C goes to its owner
+        return Ended("interrupted", status or 128 + (interrupts.number or 0), left=left)
     return Ended("signalled" if code < 0 else "exited", status, left=left)
 
 

@@ -46,7 +46,7 @@ def take_in(repo: Repo, session: Session, directory: str) -> tuple[str, ...]:
     after = pushed.ca_id
     if after != before:
         _apply(session, after, diff_trees(repo.objects.page, before, after))
-        session.replant(session.origin)  # keeps what the push keeps for a day only
+        session.replant()  # keeps what the push keeps for a day only
     return tuple(f"{display(one.path)} ({one.reason})" for one in pushed.skipped)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from jvs.errors import UsageError
 from jvs.labels.durations import parse_duration
+from jvs.labels.model import MAX_MESSAGE, check_text
 from jvs.labels.names import check_label_name
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RunOptions(NamedTuple):
         """Raise UsageError for what cannot be meant."""
         if not self.command or not self.command[0]:
             raise UsageError("there is no command to run", next="jvs run --label main -- CMD...")
+        check_text(self.message, MAX_MESSAGE, "the message", "bad-message")
         if self.label is not None:
             check_label_name(self.label)
         elif self.revision is None:
