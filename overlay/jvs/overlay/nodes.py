@@ -153,4 +153,9 @@ Node: TypeAlias = Directory | FileNode | LinkNode
 
 def derived_ino(parent: int, name: bytes) -> int:
     """The number of an entry of the base."""
-    return _DERIVED | int.from_bytes(blake3(parent.to_bytes(8, "big") + name).digest(8), "big") >> 2
+    return ino_from(parent.to_bytes(8, "big") + name)
+
+
+def ino_from(seed: bytes) -> int:
+    """The number that follows from a directory's (8 bytes, the highest first) and a name."""
+    return _DERIVED | int.from_bytes(blake3(seed).digest(8), "big") >> 2

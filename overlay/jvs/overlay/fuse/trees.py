@@ -18,7 +18,7 @@ from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.datafiles import DataFiles
 from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
 from jvs.overlay.handles import Handle
-from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, derived_ino
+from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, ino_from
 from jvs.overlay.overlay import Overlay
 from jvs.overlay.resolve import MAX_PATH
 from jvs.overlay.state import State
@@ -65,16 +65,19 @@ class TreeView(View):
 
     def entries(self, directory: Directory) -> Sequence[Entry]:
         """As `View.entries`."""
-        ino = directory.ino
+        above = directory.ino.to_bytes(8, "big")
         with self._lock:
-            if directory.parent is None and directory is not self.state.root:
+            state = self.state
+            if directory.parent is None and directory is not state.root:
                 return []
-            found: list[Entry] = [
-                (name, _KINDS[item[1]], derived_ino(ino, name))
-                if isinstance(item, tuple)
-                else (name, item.kind, item.ino)
-                for name, item in self.state.entries(directory)
-            ]
+            found: list[Entry] = []
+            for name, item in state.entries(directory):
+                if isinstance(item, tuple):
+                    found.append((name, _KINDS[item[1]], ino_from(above + name)))
+                else:
+                    found.append((name, item.kind, item.ino))
+            if not directory.changes:
+                return found
         found.sort()
         return found
 
