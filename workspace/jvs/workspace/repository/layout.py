@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from jvs.castore.names import WORKTREES_FOLDER, display, shorten, to_bytes
 from jvs.errors import NoStoreError, UsageError
 from jvs.labels.names import is_autosave_name, label_name_fault, shown
-from jvs.workspace.locate import CONTROL, find_control, store_of
+from jvs.workspace.locate import CONTROL, find_control, is_store, store_of
 
 MAIN: Final = "main"
 """The name of the worktree that every repository has."""
@@ -134,9 +134,9 @@ def check_worktree_name(name: str) -> str:
 
 
 def layout_at(root: str) -> Layout | None:
-    """The repository whose root is `root`, or None."""
+    """The repository whose root is `root`, or None; one that is still being made is none."""
     control = os.path.join(root, CONTROL)
-    if not os.path.isfile(os.path.join(control, REPO_ID)):
+    if not (os.path.isfile(os.path.join(control, REPO_ID)) and is_store(control)):
         return None
     return Layout(os.path.realpath(root), os.path.exists(os.path.join(control, ADOPTED)))
 
