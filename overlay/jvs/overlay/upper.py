@@ -43,6 +43,9 @@ MAX_SIZE: Final = 2**63 - 1
 class Upper:
     """An open upper layer. Not thread-safe: the overlay's lock is held."""
 
+    _due: list[Record] | None = None
+    """The records with which the journal must begin anew before anything is added to it."""
+
     def __init__(
         self,
         objects: ObjectStore,
@@ -153,6 +156,7 @@ class Upper:
 
     def do(self, *record: Any) -> None:
         """Write down a record, then do what it says."""
+        self._begin_anew()
         if self._fresh and record[0] in _MOVING:
             self.tell()  # while these files still share what they share, and are where they are
         self.journal.append(record)
@@ -162,6 +166,7 @@ class Upper:
 
     def tell(self) -> None:
         """Write down what was written where, of every file laid over the base."""
+        self._begin_anew()
         for node in list(self._fresh):
             self._tell(node)
 
@@ -323,13 +328,19 @@ class Upper:
         self._replace([])
 
     def _replace(self, records: list[Record]) -> None:
+        self._due = records
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Make the journal anew, if that is due. The old one leads to another state than this one, so nothing may be
+        added to it: where this failed, whatever is done next tries again, and fails first."""
+        if self._due is None:
+            return
         if self._durable:
             self.files.sync()
-        old = self.journal
-        try:
-            self.journal = Journal.create(self._journal_path, self._header(), records, durable=self._durable)
-        finally:  # when it failed too: the old one leads to another state than this one, so nothing may be added to it
-            old.close()
+        journal = Journal.create(self._journal_path, self._header(), self._due, durable=self._durable)
+        self.journal.close()
+        self.journal, self._due = journal, None
         self.files.sweep()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -268,25 +270,77 @@ with session.open("a/one", "r+b", 0) as file:
         assert session.push().push.status == "advanced"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs a file system to fill (root)")
-def test_a_full_disk_is_the_writers_failure_alone(repo: Repo, source: Path, store: str) -> None:
+@pytest.fixture
+def disk(store: str) -> Iterator[Path]:
+    """A small file system for the sessions of the store."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("needs root, to mount a file system that is full")
     folder = Path(store) / "sessions"
     folder.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
-    try:
-        with create_session(repo, "main", "work") as session:
-            session.write_text("small", "small")
-            session.write_bytes("large", bytes(1 << 20))
-            with pytest.raises(OSError, match="No space left"):
-                session.write_bytes("more", bytes(1 << 20))
-            assert session.read_text("small") == "small"
-            session.unlink("large")
-            session.unlink("more")
-            session.sync()
-            session.write_bytes("again", bytes(1 << 20))
-        with resume_session(repo, "work") as session:
-            assert (session.read_text("small"), session.stat("again").st_size) == ("small", 1 << 20)
-            assert session.push().push.status == "advanced"
-        drop_session(repo, "work")
-    finally:
-        subprocess.run(["umount", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all that is left of it; the file that does."""
+    filler = disk / ".filler"
+    with contextlib.suppress(OSError), filler.open("wb", 0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_full_disk_is_the_writers_failure_alone(repo: Repo, source: Path, disk: Path) -> None:
+    with create_session(repo, "main", "work") as session:
+        session.write_text("small", "small")
+        session.write_bytes("large", bytes(1 << 20))
+        with pytest.raises(OSError, match="No space left"):
+            session.write_bytes("more", bytes(1 << 20))
+        assert session.read_text("small") == "small"
+        session.unlink("large")
+        session.unlink("more")
+        session.sync()
+        session.write_bytes("again", bytes(1 << 20))
+    with resume_session(repo, "work") as session:
+        assert (session.read_text("small"), session.stat("again").st_size) == ("small", 1 << 20)
+        assert session.push().push.status == "advanced"
+    drop_session(repo, "work")
+
+
+def test_no_session_is_made_on_a_full_disk(repo: Repo, source: Path, disk: Path) -> None:
+    create_session(repo, "main", "work").close()
+    filler = fill(disk)
+    with pytest.raises(OSError, match="No space left"):
+        create_session(repo, "main", "more")
+    assert [info.name for info in list_sessions(repo)] == ["work"]
+    assert len(repo.pins()) == 1
+    filler.unlink()
+    create_session(repo, "main", "more").close()
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["goes-on", "resumed"])
+def test_a_push_above_a_full_disk(repo: Repo, source: Path, disk: Path, left: bool) -> None:
+    """The label moves, and then the session cannot write that down: it says so, and goes on once it can."""
+    session = create_session(repo, "main", "work")
+    session.write_text("new", "new")
+    filler = fill(disk)
+    with pytest.raises(OSError, match="No space left"):
+        session.push()
+    assert session.read_text("new") == "new"
+    with pytest.raises(OSError, match="No space left"):
+        session.write_text("later", "later")
+    if left:
+        with contextlib.suppress(OSError):
+            session.close()
+        filler.unlink()
+        session = resume_session(repo, "work")
+    else:
+        filler.unlink()
+    with session:
+        session.write_text("later", "later")
+        assert [change.path for change in session.changes()] == [b"later"]
+        done = session.push()
+        assert (done.push.status, done.push.generation) == ("advanced", 3)
+        assert (session.read_text("new"), session.read_text("later")) == ("new", "later")
+    assert len(repo.pins()) == 1

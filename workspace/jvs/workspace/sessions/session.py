@@ -106,15 +106,17 @@ class Session(RepoOverlay):
                 retries=retries,
             )
             if self.record.pin != before:
-                self._let_go(before)
+                self._let_go()
             return done
 
-    def _let_go(self, pin: bytes) -> None:
-        """The journal has a new base: keep that, and no longer what a pin keeps that was of the one before."""
+    def _let_go(self) -> None:
+        """The journal has a new base: keep that, and nothing that was the base before."""
+        old = [pin.id for pin, _ in own_pins(self._repo, self.name, self.record.uid) if pin.id != self.record.pin]
 
         def write(txn: WriteTxn) -> None:
-            with suppress(UnknownError):  # somebody else removed it
-                self._repo.labels.unpin_in(txn, pin)
+            for pin in old:
+                with suppress(UnknownError):  # somebody else removed it
+                    self._repo.labels.unpin_in(txn, pin)
             self._keep_in(txn, self.base)
 
         with suppress(JvsError):  # what led here is done; whoever opens it next sees to the pins
@@ -153,19 +155,16 @@ class Session(RepoOverlay):
     def recover(self) -> None:
         """Go on from a push whose process was killed before it was written down here, and see to the pins."""
         kept = False
-        for pin in self._repo.labels.pins():
-            text = parse_pin(pin.message)
-            if text is None or (text.name, text.uid) != (self.name, self.record.uid):
-                continue
+        for pin, text in own_pins(self._repo, self.name, self.record.uid):
             if text.number == self.record.pushes:
                 kept = True
             elif text.number == self.record.pushes + 1 and text.pushed is not None and self._is_at(text.pushed.state):
-                before = self.record.pin
                 self._complete(text.pushed, pin)
-                self._let_go(before)
+                self._let_go()
                 kept = True
             else:
-                self._repo.labels.unpin(pin.id)
+                with suppress(UnknownError):
+                    self._repo.labels.unpin(pin.id)
         if not kept:  # somebody unpinned it
             text = PinText(self.name, self.record.uid, self.record.pushes)
             self._repo.labels.pin(self.base, message=str(text))
@@ -210,7 +209,6 @@ class Session(RepoOverlay):
     def replant(self) -> None:
         """Make a snapshot of what it is now its base; where it comes from stays. For a base that is about to go. Raises
         PurgedContentError, MissingObjectError and others: then nothing was changed."""
-        before = self.record.pin
         text = PinText(self.name, self.record.uid, self.record.pushes + 1)
         with self._lock, TreeWriter(self._repo.objects) as writer:
             writer.work_alone()
@@ -223,7 +221,7 @@ class Session(RepoOverlay):
                 return True
 
             self.commit(writer, store)
-            self._let_go(before)
+            self._let_go()
 
     def autosave(self) -> str:
         """Save what it is now under a label of its own, which no retention policy drops before its time; the revision
@@ -253,13 +251,17 @@ class Session(RepoOverlay):
         return f"{label}@{entries[0].generation}"
 
 
+def own_pins(repo: Repo, name: str, uid: str | None) -> list[tuple[Pin, PinText]]:
+    """The pins of the session of that name and uid (None: whatever it is), the oldest first."""
+    found = [(pin, text) for pin in repo.labels.pins() if (text := parse_pin(pin.message)) is not None]
+    return [(pin, text) for pin, text in found if text.name == name and uid in (None, text.uid)]
+
+
 def unpin(repo: Repo, name: str, uid: str | None) -> None:
-    """Remove the pins of the session of that name and uid (None: whatever it is)."""
-    for pin in repo.labels.pins():
-        text = parse_pin(pin.message)
-        if text is not None and text.name == name and uid in (None, text.uid):
-            with suppress(UnknownError):
-                repo.labels.unpin(pin.id)
+    """Remove those."""
+    for pin, _ in own_pins(repo, name, uid):
+        with suppress(UnknownError):
+            repo.labels.unpin(pin.id)
 
 
 def _change(one: Difference) -> Change:
