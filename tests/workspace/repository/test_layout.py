@@ -11,6 +11,7 @@ import pytest
 from jvs.castore import binding as bindings
 from jvs.castore.binding import Binding
 from jvs.errors import IntegrityError, LockedError, NoStoreError, UnknownError, UsageError
+from jvs.labels.names import check_label_name
 from jvs.labels.store import wall_clock
 from jvs.workspace.repo import Repo
 from jvs.workspace.repository import position
@@ -20,6 +21,7 @@ from jvs.workspace.repository.layout import (
     Place,
     check_worktree_name,
     find_layout,
+    label_for,
     layout_at,
     near_layout,
     place_of,
@@ -112,31 +114,17 @@ def test_a_control_directory_that_is_half_made_is_none(layout: Layout) -> None:
         find_layout(None, layout.root)
 
 
-@pytest.mark.parametrize("name", ["main", "a", "A.b_c-d", "x" * 255, "1", "feed"])
+@pytest.mark.parametrize(
+    "name", ["main", "a", "A.b_c-d", "x" * 255, "1", "feed", ".a", "log", "tag", "autosave", "deadbeef"]
+)
 def test_names(name: str) -> None:
     assert check_worktree_name(name) == name
+    assert check_label_name(label_for(name)).endswith(name)
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "",
-        ".",
-        "..",
-        "HEAD",
-        "-a",
-        "a/b",
-        "a b",
-        "a\n",
-        "é",
-        ".a",
-        "log",
-        "tag",
-        "autosave",
-        "deadbeef",
-        "x" * 256,
-        "a\0",
-    ],
+    ["", ".", "..", "HEAD", "-a", "a/b", "a b", "a\n", "é", ".jvs", ".JVS", "." + "a" * 250, "x" * 256, "a\0"],
 )
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(UsageError) as raised:

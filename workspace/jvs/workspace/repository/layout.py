@@ -19,7 +19,7 @@ import os
 import re
 from typing import Final, NamedTuple
 
-from jvs.castore.names import WORKTREES_FOLDER, display, shorten, to_bytes
+from jvs.castore.names import WORKTREES_FOLDER, display, is_control_name, shorten, to_bytes
 from jvs.errors import NoStoreError, UsageError
 from jvs.labels.names import is_autosave_name, label_name_fault, shown
 from jvs.workspace.locate import CONTROL, find_control, is_store, store_of
@@ -115,22 +115,27 @@ class Place(NamedTuple):
 
 
 def check_worktree_name(name: str) -> str:
-    """Return `name`; raises UsageError (bad-name) when no worktree may be called that.
-
-    The label of a worktree has the same name, so it must be fit for one, too: `log`, `autosave` and 8 or more hex
-    digits alone are not, nor a dot in front.
-    """
+    """Return `name`; raises UsageError (bad-name) when no worktree may be called that: it is made of A-Z a-z 0-9 . _
+    and -, does not start with -, and is not `.`, `..`, `HEAD` or `.jvs`."""
     fault = None
     if not _NAME.fullmatch(name):
         fault = "it is empty" if not name else "it is made of A-Z a-z 0-9 . _ and -"
-    elif name in (".", "..", "HEAD") or name.startswith("-"):
-        fault = "it starts with -" if name.startswith("-") else "it means something else"
-    elif is_autosave_name(name):
-        fault = "it is kept for autosaves"
-    fault = fault or label_name_fault(name)
+    elif name.startswith("-"):
+        fault = "it starts with -"
+    elif name in (".", "..", "HEAD") or is_control_name(name.encode()):
+        fault = "that means something else"
+    else:
+        fault = label_name_fault(label_for(name))
     if fault is not None:
         raise UsageError(f"{shown(name)} cannot be the name of a worktree: {fault}", code="bad-name")
     return name
+
+
+def label_for(name: str) -> str:
+    """The label of a worktree of that name: the name itself, where that may be one, else `worktree-NAME` (for `log`,
+    `.x`, `deadbeef`)."""
+    fit = label_name_fault(name) is None and not is_autosave_name(name)
+    return name if fit else f"worktree-{name}"
 
 
 def layout_at(root: str) -> Layout | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jvs.errors import UsageError
 from jvs.workspace.repo import Repo
 from jvs.workspace.repository import position
-from jvs.workspace.repository.layout import MAIN, Layout, Place
+from jvs.workspace.repository.layout import MAIN, Layout, Place, label_for
 from jvs.workspace.repository.savepoints import SavePoint, SavePoints
 from jvs.workspace.repository.settings import Settings, load_settings
 from jvs.workspace.repository.worktrees import Registry, Worktree
@@ -97,7 +97,8 @@ class Repository:
     @property
     def savepoints(self) -> SavePoints:
         """The save points of the store."""
-        return SavePoints(self.repo, self.engine)
+        other = {label: name for name in self.registry.names() if (label := label_for(name)) != name}
+        return SavePoints(self.repo, self.engine, other)
 
     def head(self, name: str) -> SavePoint | None:
         """The save point a worktree stands at; None when there is none yet."""

@@ -11,7 +11,7 @@ point it was made from, and its history goes on there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -159,11 +159,16 @@ class Stretch(NamedTuple):
 
 
 class SavePoints:
-    """The save points of a store. engine: what is said of those that were made without a word about it."""
+    """The save points of a store.
 
-    def __init__(self, repo: Repo, engine: str = "copy") -> None:
+    engine  what is said of those that were made without a word about it
+    names   of worktrees, by their labels, where these are not the same
+    """
+
+    def __init__(self, repo: Repo, engine: str = "copy", names: Mapping[str, str] | None = None) -> None:
         self._repo = repo
         self._engine = engine
+        self._names = names or {}
 
     # -- from entries ----------------------------------------------------------------------------------------------
 
@@ -228,10 +233,11 @@ class SavePoints:
     def _made(self, txn: ReadTxn, entry: Entry) -> SavePoint:
         engine = entry.meta.get(ENGINE)
         assert entry.to is not None
+        label = entry.label.removeprefix(AUTOSAVE + "/")
         return SavePoint(
             snapshot_id(entry.at_ms, entry.id),
             _parent_id(txn, entry),
-            entry.label.removeprefix(AUTOSAVE + "/"),
+            self._names.get(label, label),
             iso_time(entry.at_ms),
             entry.message,
             entry.tags,

@@ -22,7 +22,7 @@ from jvs.castore.binding import LOCK_SECONDS, replace_file
 from jvs.castore.local.descriptors import sync_directory
 from jvs.errors import IntegrityError, LockedError, UnknownError
 from jvs.labels.names import label_name_fault
-from jvs.workspace.repository.layout import MAIN, Layout, check_worktree_name
+from jvs.workspace.repository.layout import MAIN, Layout, check_worktree_name, label_for
 from jvs.workspace.results import iso_time
 
 CONFIG: Final = "config.json"
@@ -48,8 +48,8 @@ class Worktree(NamedTuple):
 
 
 def new_worktree(name: str, *, at_ms: int, base: str | None, engine: str) -> Worktree:
-    """A worktree whose label has its name. Raises UsageError (bad-name)."""
-    return Worktree(check_worktree_name(name), name, iso_time(at_ms), base, engine)
+    """A worktree with the label that goes with its name. Raises UsageError (bad-name)."""
+    return Worktree(check_worktree_name(name), label_for(name), iso_time(at_ms), base, engine)
 
 
 class Registry:
