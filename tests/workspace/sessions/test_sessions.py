@@ -210,8 +210,7 @@ def test_changes_are_not_dropped_unasked(repo: Repo, source: Path) -> None:
 
 def test_a_base_that_is_gone_is_an_error_and_can_be_dropped(repo: Repo, source: Path) -> None:
     create_session(repo, "main", "work").close()
-    [pin] = repo.pins()
-    repo.unpin(pin.pin.id.hex())
+    unpin(repo)
     collect(repo, source)
     for verb in (resume_session, push_session, session_status, drop_session):
         with pytest.raises(CollectedError) as caught:
@@ -221,10 +220,28 @@ def test_a_base_that_is_gone_is_an_error_and_can_be_dropped(repo: Repo, source: 
     assert list_sessions(repo) == []
 
 
+def unpin(repo: Repo) -> None:
+    """Take its pin from the one session that there is, as no verb does."""
+    [one] = repo.pins()
+    repo.labels.unpin(one.pin.id)
+
+
+def test_the_pin_of_a_session_goes_with_the_session_only(repo: Repo, source: Path) -> None:
+    create_session(repo, "main", "work").close()
+    [session] = repo.pins()
+    for target in (session.pin.id.hex(), "main"):
+        with pytest.raises(StateError) as caught:
+            repo.unpin(target)
+        assert (caught.value.code, caught.value.next) == ("snapshot-in-use", "jvs fs drop work")
+    other = repo.pin("main")
+    assert [one.pin for one in repo.unpin("main")] == [other.pin]
+    assert repo.pins() == [session]
+
+
 def test_who_goes_on_with_a_session_pins_it_again(repo: Repo, source: Path) -> None:
     base = repo.resolve("main").ca_id
     create_session(repo, "main", "work").close()
-    repo.unpin(repo.pins()[0].pin.id.hex())
+    unpin(repo)
     resume_session(repo, "work").close()
     collect(repo, source)
     assert repo.has_snapshot(base)

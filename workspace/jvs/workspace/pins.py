@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from jvs.errors import AmbiguousError, UsageError
+from jvs.errors import AmbiguousError, StateError, UsageError
 from jvs.labels.durations import parse_duration
 from jvs.labels.store import wall_clock
 from jvs.labels.when import parse_when
@@ -48,11 +48,26 @@ def pin(repo: Repo, revision: str, until: str | None, message: str) -> PinInfo:
 
 def unpin(repo: Repo, target: str) -> list[PinInfo]:
     """Remove a pin (by its id, or a unique prefix of at least 8 digits), or every pin of the snapshot that a revision
-    means. Raises UnknownError (unknown-pin, or what `Repo.resolve` raises), AmbiguousError."""
-    found = by_id(repo.labels.pins(), target)
-    if not found:
-        found = repo.snapshot_of(repo.resolve(target))
-    return [PinInfo(removed, False) for removed in repo.labels.unpin(found)]
+    means. Those of sessions stay: they go when these are dropped. Raises UnknownError (unknown-pin, or what
+    `Repo.resolve` raises), AmbiguousError, StateError (snapshot-in-use) when there are none but those."""
+    from jvs.workspace.sessions.record import parse_pin
+
+    known = repo.labels.pins()
+    found = by_id(known, target) or repo.snapshot_of(repo.resolve(target))
+    meant = [pin for pin in known if found in (pin.id, pin.ca_id)]
+    sessions = [(pin, text.name) for pin in meant if (text := parse_pin(pin.message)) is not None]
+    if not sessions:
+        return [PinInfo(removed, False) for removed in repo.labels.unpin(found)]
+    if len(sessions) == len(meant):
+        name = sessions[0][1]
+        raise StateError(
+            f"the session {name} needs that pin: without it, what was done there could not be read any more",
+            code="snapshot-in-use",
+            next=f"jvs fs drop {name}",
+            session=name,
+        )
+    kept = {pin.id for pin, _ in sessions}
+    return [PinInfo(one, False) for pin in meant if pin.id not in kept for one in repo.labels.unpin(pin.id)]
 
 
 def pins(repo: Repo) -> list[PinInfo]:

@@ -57,10 +57,18 @@ def pin(ui: Ui, rev: str, until: str | None, message: str) -> int:
     )
 
 
-@verb("unpin", examples=UNPIN_EXAMPLES, fields=_LIST_FIELDS, exits={5: "there is no such pin or revision"})
+@verb(
+    "unpin",
+    examples=UNPIN_EXAMPLES,
+    fields=_LIST_FIELDS,
+    exits={1: "only a session has pinned it (`snapshot-in-use`)", 5: "there is no such pin or revision"},
+)
 @click.argument("target", metavar="PIN|REV", shell_complete=labels)
 def unpin(ui: Ui, target: str) -> int:
-    """Remove a pin, or every pin of a snapshot; gc may collect it then. With -q the ids of the removed pins."""
+    """Remove a pin, or every pin of a snapshot (but those of sessions); gc may collect it then.
+
+    With -q the ids of the removed pins.
+    """
     with ui.open_repo() as repo:
         removed = repo.unpin(target)
     return ui.show(
