@@ -14,7 +14,8 @@ import pytest
 from jvs.castore.digest import file_digest
 from jvs.errors import LabelMovedError, NoStoreError, StateError
 from jvs.workspace.fsspec.filesystem import JvsFileSystem
-from jvs.workspace.fsspec.stores import VIEWS
+from jvs.workspace.fsspec.locations import Location
+from jvs.workspace.fsspec.stores import VIEWS, OpenStore
 from jvs.workspace.overlays import open_overlay
 from jvs.workspace.repo import Repo
 
@@ -193,6 +194,33 @@ def test_an_open_file_stays_what_it_was(fs: JvsFileSystem, repo: Repo) -> None:
         assert file.read() == BIG[10:]
         assert text.read() == "one"
         assert file.details["size"] == len(BIG)
+
+
+def test_what_was_collected_meanwhile_is_looked_up_again(
+    fs: JvsFileSystem, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.set_retention(["keep-last", "1"])
+    locate = OpenStore.locate
+    number = 0
+
+    def slowly(self: OpenStore, path: str) -> Location:
+        nonlocal number
+        found = locate(self, path)
+        if number % 2 == 0:  # by now it is something else, and what it was is gone
+            elsewhere(repo, "a/one", b"%d" % number)
+            repo.gc_run()
+        number += 1
+        return found
+
+    monkeypatch.setattr(OpenStore, "locate", slowly)
+    assert fs.cat_file("main/a/one") == b"0"
+    with fs.open("main/a/one") as file:
+        assert file.read() in (b"0", b"2")  # the one before may be in memory still
+    fs.pipe_file("main/a/two", b"two")
+    monkeypatch.undo()
+    assert fs.cat_file("main/a/two") == b"two"
+    with pytest.raises(FileNotFoundError, match="collected"):
+        fs.cat_file("main@1/a/one")
 
 
 def test_an_open_file_can_be_pickled(fs: JvsFileSystem, repo: Repo) -> None:

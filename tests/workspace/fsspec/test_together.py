@@ -172,14 +172,23 @@ def test_many_at_once_in_one_call_is_of_that_thread(fs: JvsFileSystem, monkeypat
 
 def in_child(work: Callable[[], object], *, forked: bool = True) -> Any:
     """What `work` returns in a process of its own."""
+    return started(work, forked=forked)()
+
+
+def started(work: Callable[[], object], *, forked: bool = True) -> Callable[[], Any]:
+    """Start that process; what gives its answer."""
     context = multiprocessing.get_context("fork") if forked else multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_send, args=(theirs, work))
     process.start()
     theirs.close()
-    answer = ours.recv()
-    process.join()
-    assert process.exitcode == 0
+
+    def answer() -> Any:
+        found = ours.recv()
+        process.join()
+        assert process.exitcode == 0
+        return found
+
     return answer
 
 
@@ -203,6 +212,19 @@ def test_a_forked_child_opens_the_store_anew(fs: JvsFileSystem, repo: Repo) -> N
     assert found[0] == ["main/a/one", "main/big", "main/child"]
     assert fs.cat_file("main/child") == b"child"
     assert generation(repo) == 3
+
+
+def test_processes_write_beside_one_another(fs: JvsFileSystem, repo: Repo) -> None:
+    def child(number: int) -> Callable[[], object]:
+        def work() -> str:
+            for step in range(5):
+                fs.pipe_file(f"main/{number}/{step}", b"%d" % step)
+            return "done"
+
+        return work
+
+    assert [answer() for answer in [started(child(number)) for number in range(3)]] == ["done"] * 3
+    assert len(fs.find("main")) == generation(repo) == 16
 
 
 def test_a_transaction_is_not_the_childs(fs: JvsFileSystem, repo: Repo) -> None:

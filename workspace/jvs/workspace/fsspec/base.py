@@ -172,7 +172,7 @@ class Base(AbstractFileSystem, metaclass=_Resolved):  # type: ignore[misc]  # fs
         if written is not None:
             yield written, location
             return
-        with opened.reading(location) as overlay, unless_collected(opened.repo, location.ca_id):
+        with unless_collected(opened.repo, location.ca_id), opened.reading(location) as overlay:
             yield overlay, location
 
     def _look(self, path: str, work: Callable[[Overlay, Location], T]) -> T:

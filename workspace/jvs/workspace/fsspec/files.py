@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jvs.overlay.handles import OverlayFile
 
@@ -27,6 +27,17 @@ class End(Protocol):
         """It was closed, and nothing of it counts."""
 
 
+HELD: Final = 1 << 17
+"""Bytes of a file that is read as a whole when it is opened, so that nothing must be kept for it."""
+
+
+class HeldBytes(io.BytesIO):
+    """The bytes of a small file, as a raw file."""
+
+    name = ""
+    mode = "rb"
+
+
 class ReadFile(io.BufferedReader):
     """A file that is read.
 
@@ -39,7 +50,8 @@ class ReadFile(io.BufferedReader):
         self,
         fs: Base,
         path: str,
-        raw: OverlayFile,
+        raw: OverlayFile | HeldBytes,
+        size: int,
         *,
         fixed: str | None,
         buffer: int,
@@ -48,7 +60,7 @@ class ReadFile(io.BufferedReader):
         super().__init__(raw, buffer)
         self.fs = fs
         self.path = path
-        self.size = raw.handle.size
+        self.size = size
         self.fixed = fixed
         self._on_close = on_close
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jvs.castore.hasher import TreeHasher
-from jvs.errors import UnknownError
+from jvs.errors import CollectedError, UnknownError
 from jvs.overlay.handles import OverlayFile
 from jvs.overlay.overlay import Overlay
 from jvs.workspace.fsspec.base import Base
 from jvs.workspace.fsspec.facts import Facts, facts, label_facts, listing
 from jvs.workspace.fsspec.failures import as_os_errors
-from jvs.workspace.fsspec.files import ReadFile, TextFile
+from jvs.workspace.fsspec.files import HELD, HeldBytes, ReadFile, TextFile
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.writing import open_to_write
 from jvs.workspace.reading import unless_collected
@@ -140,7 +140,10 @@ class Reading(Base):
         buffer = block_size if isinstance(block_size, int) and block_size > 1 else 1 << 17
         with as_os_errors(path):
             if mode in ("rb", "br"):
-                return self._open_to_read(path, buffer)
+                try:
+                    return self._open_to_read(path, buffer)
+                except CollectedError:  # the label has moved since, perhaps
+                    return self._open_to_read(path, buffer)
             location = self._writable(path)
             return open_to_write(self, self._store(), self._scope(), location, path, mode, buffer)
 
@@ -149,21 +152,26 @@ class Reading(Base):
         scope = self._scope()
         location = opened.locate(path) if scope is None else scope.locate(path)
         shared = None if scope is None else scope.written(location)
-        with ExitStack() as stack:
+        fixed = None if shared is not None else f"@{location.ca_id.hex()}/{location.inner}"
+        raw: OverlayFile | HeldBytes
+        with unless_collected(opened.repo, location.ca_id), ExitStack() as stack:
             overlay = shared
             if overlay is None:
                 view = opened.hold(location)
                 stack.callback(opened.give_back, view)
                 overlay = view.overlay
-            with unless_collected(opened.repo, location.ca_id):
-                handle = overlay.open_handle(location.inner or "/", os.O_RDONLY)
+            handle = overlay.open_handle(location.inner or "/", os.O_RDONLY)
             stack.callback(handle.close)
-            if shared is None and handle.size > opened.repo.store.settings.chunk_max:
-                opened.pin(view)
-            fixed = None if shared is not None else f"@{location.ca_id.hex()}/{location.inner}"
+            size = handle.size
+            if shared is None and size <= HELD:
+                raw = HeldBytes(handle.read(size, 0))
+                stack.close()
+            else:
+                if shared is None:
+                    opened.pin(view)
+                raw = OverlayFile(handle, path, "rb")
             held = stack.pop_all()
-        raw = OverlayFile(handle, path, "rb")
-        file = ReadFile(self, path, raw, fixed=fixed, buffer=buffer, on_close=held.close)
+        file = ReadFile(self, path, raw, size, fixed=fixed, buffer=buffer, on_close=held.close)
         if shared is not None and scope is not None:
             scope.opened_file(file)
             held.callback(scope.closed_file, file)
