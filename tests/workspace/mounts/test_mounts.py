@@ -394,3 +394,66 @@ def test_a_disk_that_is_full(tmp_path: Path, tree: Path) -> None:
             assert (where / "small").read_text() == "small\n"
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_of_two_who_mount_in_one_place_one_is_told(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "m").mkdir()
+    code = "from jvs.cli.main import main; main()"
+    words = ["fs", "mount", "main", str(tmp_path / "m"), "--store", str(store)]
+    both = [subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        assert sorted(one.wait(60) for one in both) == [0, 1]
+        assert len(list_mounts(str(store))) == 1
+    finally:
+        unmount(str(tmp_path / "m"))
+
+
+SOMEBODY = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+"""What a test that began as root, which may read this Python, does then: it becomes nobody."""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_somebody_else_mounts_what_is_his(tmp_path: Path, tree: Path) -> None:
+    if not os.stat("/dev/fuse").st_mode & 0o002:
+        pytest.skip("/dev/fuse is root's alone here")
+    home = tmp_path / "home"
+    (home / "m").mkdir(parents=True)
+    first = tmp_path / "first"
+    (first / "m").mkdir(parents=True)
+    for top in (first, home):
+        new_session(store_of(top, tree), "s")
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    subprocess.run(["chown", "-R", "65534:65534", home], check=True)
+    serve = (
+        "import sys\n"
+        "from jvs.workspace.mounts import LiveMount, MountRequest\n"
+        "from jvs.workspace.repo import Repo\n"
+        "def serve(top, work):\n"
+        "    with Repo.open(top + '/store', actor='x') as repo:\n"
+        "        with LiveMount(repo, MountRequest(top + '/m', session='s')):\n"
+        "            work()\n"
+        "serve(sys.argv[1], lambda: None)\n"  # after which everything is imported
+        f"{SOMEBODY}"
+        "serve(sys.argv[2], lambda: (print('ready', flush=True), sys.stdin.read()))\n"
+    )
+    words = [sys.executable, "-c", serve, str(first), str(home)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        work = (
+            f"{SOMEBODY}"
+            "os.chdir(sys.argv[1]); open('mine', 'w').close(); os.chmod('mine', 0)\n"
+            "try: open('mine')\n"
+            "except PermissionError: print('kept out')\n"
+            "try: os.chown('mine', 0, 0)\n"
+            "except PermissionError: print('no gifts')\n"
+            "print(os.stat('mine').st_uid)\n"
+        )
+        said = subprocess.run([sys.executable, "-c", work, home / "m"], capture_output=True, text=True, timeout=60)
+        with pytest.raises(PermissionError):  # not even root may look, unless it is let
+            os.listdir(home / "m")
+        server.communicate("")
+    assert said.stdout.split("\n") == ["kept out", "no gifts", "65534", ""], said.stderr
+    assert server.returncode == 0
+    assert os.listdir(home / "m") == []

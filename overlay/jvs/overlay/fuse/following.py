@@ -17,7 +17,7 @@ from jvs.castore.hasher import TreeHasher
 from jvs.overlay.fuse.server import Server
 from jvs.overlay.fuse.trees import OverlayView
 from jvs.overlay.handles import Handle
-from jvs.overlay.nodes import FileNode, Node
+from jvs.overlay.nodes import Directory, FileNode, Node
 
 
 class Following:
@@ -83,8 +83,9 @@ class Following:
             by_path: dict[bytes, int] = {}
             moved: dict[int, FileNode] = {}
             for number, node, path in known:
-                new = view.state.at(path) if path not in differs or not path else None
-                if new is None or new.kind != node.kind:
+                new = view.state.at(path)
+                same = path not in differs or isinstance(node, Directory)
+                if new is None or new.kind != node.kind or not same:
                     numbers.rename(number, None)
                     continue
                 numbers.rename(number, new)
@@ -99,7 +100,7 @@ class Following:
                 self._changed += by_path.values()
                 for path in differing:
                     above, _, name = path.rpartition(b"/")
-                    if above in by_path:
+                    if above in by_path and path not in by_path:
                         self._renamed.append((by_path[above], name))
 
         return after

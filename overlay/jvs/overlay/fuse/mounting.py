@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import array
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -78,9 +78,19 @@ def check_mountpoint(path: str) -> str:
 
 def attach(mountpoint: str, source: str, *, readonly: bool) -> int:
     """Mount there; the descriptor by which the mount is served. source: shown in the mount table, by `df` too. Raises
-    StoreError."""
+    JvsError, also when somebody else has mounted there since it was looked at."""
     helper = check_possible()
     options = f"{'ro' if readonly else 'rw'},nosuid,nodev,default_permissions,subtype=jvs,fsname={_escaped(source)}"
+    below = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(below, fcntl.LOCK_EX)  # of two who mount here one comes second, and finds a mount
+        check_mountpoint(mountpoint)
+        return _mount(helper, options, mountpoint)
+    finally:
+        os.close(below)
+
+
+def _mount(helper: str, options: str, mountpoint: str) -> int:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         done = subprocess.run(
@@ -92,20 +102,14 @@ def attach(mountpoint: str, source: str, *, readonly: bool) -> int:
             env={"_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"},
             timeout=_WAIT,
         )
-        theirs.close()
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip()
             raise StoreError(f"cannot mount on {mountpoint}: {said or 'fusermount3 failed'}", path=mountpoint)
-        room = array.array("i", [0])
-        _, found, *_ = ours.recvmsg(1, socket.CMSG_SPACE(room.itemsize))
-        for level, kind, data in found:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                room.frombytes(data[: room.itemsize])
-    device = room[-1]
-    if len(room) < 2:
+        _, received, *_ = socket.recv_fds(ours, 1, 1)
+    if not received:
         raise StoreError(f"cannot mount on {mountpoint}: fusermount3 gave no device", path=mountpoint)
-    os.set_inheritable(device, False)
-    return device
+    os.set_inheritable(received[0], False)
+    return received[0]
 
 
 def detach(mountpoint: str, *, lazy: bool = False) -> None:

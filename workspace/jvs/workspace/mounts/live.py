@@ -46,8 +46,9 @@ class MountRequest(NamedTuple):
 
 
 class LiveMount:
-    """A mount that this process serves. The threads of the caller may use it like any directory, but for one that
-    must never wait for itself: nothing here is called by the mount's own threads.
+    """A mount that this process serves, for others: this process must not use it. Wherever Python keeps its lock while
+    the kernel waits for an answer (a page of a mapping, a child that is started in a directory of the mount), it would
+    wait for itself; `starting.mount` serves in a process of its own.
 
     session  an open session to be mounted; closed with the mount. None: the one the request names is opened
     """
@@ -111,7 +112,7 @@ class LiveMount:
         return tree, info._replace(label=origin.label, generation=generation, ca_id=base.hex())
 
     def _attach(self, view: View) -> None:
-        device = mounting.attach(self.mountpoint, self._repo.store.path, readonly=self.info.readonly)
+        device = mounting.attach(self.mountpoint, os.path.realpath(self._repo.store.path), readonly=self.info.readonly)
         self._server = Server(device, view, fixed=self._session is None, complain=self._complain)
         self._server.start()
         self._threads = self._server.serve(THREADS)
@@ -125,7 +126,8 @@ class LiveMount:
 
     def _before(self, verb: str) -> None:
         """Pages of shared mappings are on their way in the kernel until it is asked to write them."""
-        mounting.write_back(self.mountpoint)
+        with suppress(OSError):  # it is being unmounted, which does so too
+            mounting.write_back(self.mountpoint)
         if self._following is not None and verb in _REMOVING:
             self._following.begin(_REMOVING[verb])
 

@@ -84,7 +84,8 @@ class Entry:
 
 def list_mounts(store: str) -> list[MountInfo]:
     """The mounts of a store, by mount point, also dead ones that are still there. Forgets those that are not."""
-    mounted = {one.mountpoint for one in mounting.mounts() if one.source == store}
+    source = os.path.realpath(store)
+    mounted = {one.mountpoint for one in mounting.mounts() if one.source == source}
     found = []
     for path, info, dead in _entries(store):
         if not dead:
