@@ -26,7 +26,10 @@ from tests.conftest import TORTURE
 
 SAMPLE = 200
 DAMAGE = frozenset(
-    ["damaged", "index-damaged", "index-rolled-back", "journal-damaged", "bad-manifest", "object-missing"]
+    [
+        *("damaged", "index-damaged", "index-rolled-back", "journal-damaged", "bad-manifest", "object-missing"),
+        *("entry-damaged", "lineage-broken"),
+    ]
 )
 NO_STORE = frozenset(["not-a-store", "no-store", "format-unsupported"])
 """What a store whose `format_version` cannot be read is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jvs.castore.local import LocalStore
+from jvs.castore.local.store import LocalStore
 from jvs.labels import Labels
 from tests.cli.conftest import Run
 from tests.labels.support import put_snapshot

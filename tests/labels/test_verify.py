@@ -91,8 +91,17 @@ def test_an_altered_entry_is_never_shown_as_sound(desk: Desk, generation: int) -
     skeleton, body = raw_entry(desk, generation)
     altered = decode_skeleton(skeleton)._replace(at_ms=decode_skeleton(skeleton).at_ms + 1).encode()
     put_entry(desk, generation, altered, body)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError) as caught:
         desk.labels.verify_chain("main")
+    assert caught.value.error_code == "E_DESCRIPTOR_CORRUPT"
+
+
+def test_an_entry_that_follows_another_one_is_a_broken_lineage(desk: Desk) -> None:
+    skeleton, body = raw_entry(desk, 3)
+    put_entry(desk, 3, decode_skeleton(skeleton)._replace(prev=entry(desk, 1).id).encode(), body)
+    with pytest.raises(IntegrityError) as caught:
+        desk.labels.verify_chain("main")
+    assert caught.value.error_code == "E_LINEAGE_BROKEN"
 
 
 def test_an_altered_body_is_refused_by_every_read(desk: Desk) -> None:

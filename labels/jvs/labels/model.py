@@ -186,7 +186,7 @@ def check_text(text: str, limit: int, what: str, code: str) -> None:
 
 
 def decode_skeleton(raw: bytes) -> Skeleton:
-    """The skeleton in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
+    """The skeleton in `raw`; raises IntegrityError (entry-damaged) unless it is a canonical one."""
     fields = _unpack(raw, len(Skeleton._fields))
     uid, generation, at_ms, from_, to, op, parents, depth, prev, body = fields
     # What msgpack decodes to has exactly these types; comparing types also keeps a bool from passing for a number.
@@ -212,15 +212,15 @@ def decode_skeleton(raw: bytes) -> Skeleton:
         and len(body) == DIGEST_SIZE
     )
     if not sound:
-        raise IntegrityError("a reflog entry has a field that no entry may have")
+        raise _damaged("a reflog entry has a field that no entry may have")
     skeleton = Skeleton(uid, generation, at_ms, from_, to, op, tuple(parents), depth, prev, body)
     if skeleton.encode() != raw:
-        raise IntegrityError("a reflog entry is not in the canonical encoding")
+        raise _damaged("a reflog entry is not in the canonical encoding")
     return skeleton
 
 
 def decode_body(raw: bytes) -> Body:
-    """The body in `raw`; raises IntegrityError (damaged) unless it is a canonical one."""
+    """The body in `raw`; raises IntegrityError (entry-damaged) unless it is a canonical one."""
     salt, message, actor, tags, meta = _unpack(raw, len(Body._fields))
     sound = (
         type(salt) is bytes
@@ -232,14 +232,14 @@ def decode_body(raw: bytes) -> Body:
         and type(meta) is dict
     )
     if not sound:
-        raise IntegrityError("the body of a reflog entry has a field that no body may have")
+        raise _damaged("the body of a reflog entry has a field that no body may have")
     body = Body(salt, message, actor, tuple(tags), meta)
     try:
         canonical = body.encode() == raw
     except (TypeError, ValueError):
         canonical = False
     if not canonical:
-        raise IntegrityError("the body of a reflog entry is not in the canonical encoding")
+        raise _damaged("the body of a reflog entry is not in the canonical encoding")
     return body
 
 
@@ -264,7 +264,7 @@ def glance(raw: bytes) -> Glance:
     at_ms, to, op = fields[2], fields[4], fields[5]
     named = to is None or (type(to) is bytes and len(to) == DIGEST_SIZE)
     if type(at_ms) is not int or type(op) is not str or not named:
-        raise IntegrityError("a reflog entry has a field that no entry may have")
+        raise _damaged("a reflog entry has a field that no entry may have")
     return Glance(at_ms, to, op)
 
 
@@ -279,14 +279,18 @@ def is_housekeeping(raw: bytes) -> bool:
     return (b"checkpoint" in raw or b"purge" in raw) and glance(raw).op in HOUSEKEEPING
 
 
+def _damaged(what: str) -> IntegrityError:
+    return IntegrityError(what, code="entry-damaged")
+
+
 def decode_entry(label: str, skeleton: bytes, body: bytes | None) -> Entry:
     """The entry of `label` in these bytes (`body` None: dropped). Its id is recomputed and its body checked against
-    the digest in the skeleton; raises IntegrityError (damaged)."""
+    the digest in the skeleton; raises IntegrityError (entry-damaged)."""
     bones = decode_skeleton(skeleton)
     flesh = None
     if body is not None:
         if body_digest(body) != bones.body:
-            raise IntegrityError(f"the body of {label}@{bones.generation} is not the one its entry names")
+            raise _damaged(f"the body of {label}@{bones.generation} is not the one its entry names")
         flesh = decode_body(body)
     return join_entry(label, entry_digest(skeleton), bones, flesh)
 
@@ -340,7 +344,7 @@ def _unpack(raw: bytes, fields: int) -> list[Any]:
     try:
         value = msgpack.unpackb(raw)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise IntegrityError(f"a reflog entry does not decode: {error}") from None
+        raise _damaged(f"a reflog entry does not decode: {error}") from None
     if not isinstance(value, list) or len(value) != fields:
-        raise IntegrityError("a reflog entry has the wrong number of fields")
+        raise _damaged("a reflog entry has the wrong number of fields")
     return value

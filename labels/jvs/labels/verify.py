@@ -111,7 +111,7 @@ def verify_reflog(txn: ReadTxn, name: str, uid: bytes, end: _End) -> int:
     """Recompute the id of every entry of a label and the digest of every body that was not dropped; check that each
     entry follows the one before it (prev, from, generation, time), that the indexes know it, that nothing is left below
     the floor, that checkpoints name entries of this reflog, and that it ends where it must. Returns the number of
-    entries; raises IntegrityError (damaged) at the first fault."""
+    entries; raises IntegrityError (entry-damaged, lineage-broken) at the first fault."""
     before: Entry | None = None
     count = 0
     floor = floor_of(txn, uid)
@@ -140,11 +140,11 @@ def verify_reflog(txn: ReadTxn, name: str, uid: bytes, end: _End) -> int:
 
 def _check_link(name: str, entry: Entry, before: Entry | None) -> None:
     if entry.prev != (None if before is None else before.id):
-        raise _fault(name, entry.generation, "it does not follow the entry before it")
+        raise _broken(name, entry.generation, "it does not follow the entry before it")
     if entry.from_ != (None if before is None else before.to):
-        raise _fault(name, entry.generation, "it starts from another snapshot than the entry before it ended at")
+        raise _broken(name, entry.generation, "it starts from another snapshot than the entry before it ended at")
     if before is not None and entry.at_ms < before.at_ms:
-        raise _fault(name, entry.generation, "it is older than the entry before it")
+        raise _broken(name, entry.generation, "it is older than the entry before it")
 
 
 def _check_parents(txn: ReadTxn, name: str, entry: Entry) -> None:
@@ -152,9 +152,9 @@ def _check_parents(txn: ReadTxn, name: str, entry: Entry) -> None:
     for parent in entry.parents:
         place = place_of(txn, parent)
         if place is None:
-            raise _fault(name, entry.generation, "an entry that it descends from is not there")
+            raise _broken(name, entry.generation, "an entry that it descends from is not there")
         if place[0] != entry.uid and txn.get(NEEDED, place[0]) is None:
-            raise _fault(name, entry.generation, "an entry that it descends from is not marked as needed")
+            raise _broken(name, entry.generation, "an entry that it descends from is not marked as needed")
 
 
 def _check_checkpoint(txn: ReadTxn, name: str, entry: Entry) -> None:
@@ -196,5 +196,10 @@ def _end_of(head: Head) -> _End:
     return _End(head.generation, head.entry_id, head.ca_id)
 
 
-def _fault(name: str, generation: int, why: str) -> IntegrityError:
-    return IntegrityError(f"the reflog of {name} is damaged at generation {generation}: {why}", label=name)
+def _fault(name: str, generation: int, why: str, code: str = "entry-damaged") -> IntegrityError:
+    return IntegrityError(f"the reflog of {name} is damaged at generation {generation}: {why}", code=code, label=name)
+
+
+def _broken(name: str, generation: int, why: str) -> IntegrityError:
+    """What an entry follows or descends from is not what it says."""
+    return _fault(name, generation, why, "lineage-broken")

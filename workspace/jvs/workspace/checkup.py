@@ -177,5 +177,5 @@ def label_faults(repo: Repo) -> list[Damage]:
         with repo.store.read() as txn:
             verify_labels(txn)
     except IntegrityError as error:
-        faults.append(Damage(None, None, error.message))
+        faults.append(Damage(None, None, error.message, error.code))
     return faults

@@ -139,7 +139,7 @@ def _examine(path: str, strict: bool, progress: Progress | None) -> _Found:
             found.others.append(Finding(one.kind, one.reason, "error", _code(one.kind), one.path))
         if found.broken_index():
             return found  # to read on through it could end this process
-        found.others.extend(Finding("labels", fault.reason, "error", "damaged") for fault in label_faults(repo))
+        found.others.extend(Finding("labels", fault.reason, "error", fault.code) for fault in label_faults(repo))
         for fault in verify_objects(repo, progress, content=strict).faults:
             missing = bool(repo.store.missing(fault.ref.kind, [fault.ref.key]))
             code = "object-missing" if missing else "damaged"

@@ -262,11 +262,13 @@ class DiffResult(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Something that is not what it must be: where (path, when known), which object, and what is wrong."""
+    """Something that is not what it must be: where (path, when known), which object, and what is wrong (for people, and
+    as a code of `jvs.errors`)."""
 
     path: bytes | None
     digest: Digest | None
     reason: str
+    code: str = "damaged"
 
     def as_json(self) -> Json:
         """{path, digest, reason}."""
