@@ -8,6 +8,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PYTEST := $(PY) -m pytest
 READY  := $(VENV)/.ready
+TESTABLE := $(VENV)/.testable
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The jobs of one checkout never write into the cache or the store of the person who runs them.
@@ -32,19 +33,25 @@ $(READY): pyproject.toml constraints.txt
 	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation --editable '.[dev,sqlite]'
 	@touch $@
 
+# Libraries that only tests of integrations need: large, so the demo and the linters do without.
+$(TESTABLE): $(READY)
+	@echo "installing what the tests of integrations need ..."
+	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation --editable '.[dev,sqlite,integrations]'
+	@touch $@
+
 demo: $(READY) ## push, edit, push, log, diff, reset and pull a copy of the standard library, and prove it
 	@$(PY) devtools/demo.py
 
-test: $(READY) ## the whole test suite (torture tests in their short form)
+test: $(TESTABLE) ## the whole test suite (torture tests in their short form)
 	$(PYTEST) -n $(JOBS) --dist loadgroup
 
-torture: $(READY) ## the whole test suite, torture tests in their long form (hours)
+torture: $(TESTABLE) ## the whole test suite, torture tests in their long form (hours)
 	JVS_TORTURE=1 $(PYTEST) -n $(JOBS) --dist loadgroup --timeout 14400
 
-short-torture: $(READY) ## the tests that race processes against one store, JVS_SECONDS=60 each
+short-torture: $(TESTABLE) ## the tests that race processes against one store, JVS_SECONDS=60 each
 	JVS_SECONDS=$${JVS_SECONDS:-60} $(PYTEST) -m race60 --timeout 1200
 
-conformance: $(READY) ## every backend and label store against the shipped conformance kit
+conformance: $(TESTABLE) ## every backend and label store against the shipped conformance kit
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m conformance
 
 lint: $(READY) ## ruff
