@@ -20,6 +20,8 @@ import pytest
 from tests.blackbox.conftest import Jvs
 
 PATIENCE = 60.0
+IN_A_COPY = pytest.mark.parametrize("place", ["checked out"], indirect=True)
+"""For what is the same wherever the command runs: a copy is made sooner."""
 
 
 def mounts_possible() -> bool:
@@ -79,10 +81,12 @@ def test_the_streams_are_the_commands(pushed: Jvs, place: list[str]) -> None:
     assert pushed("fs", "cat", "main:settings.toml").ok().out == "rate = 0.25\n"
 
 
+@IN_A_COPY
 def test_quiet_says_nothing(pushed: Jvs, place: list[str]) -> None:
     assert run(pushed, *place, "-q", "--", "touch", "new") == (0, "", "")
 
 
+@IN_A_COPY
 def test_the_words_after_the_command_are_its_own(pushed: Jvs, place: list[str]) -> None:
     for dashes in (["--"], []):
         done = run(pushed, *place, *dashes, "printf", "%s\n", "--json", "-q", "--", "-m")
@@ -158,6 +162,7 @@ def test_no_session_is_left_by_what_did_not_begin(pushed: Jvs) -> None:
     assert sessions(pushed) == []
 
 
+@IN_A_COPY
 def test_the_result_as_json(pushed: Jvs, place: list[str]) -> None:
     done = pushed("run", "--json", "--label", "main", *place, "--", "sh", "-c", "echo theirs; echo x > new")
     assert done.status == 0
@@ -176,6 +181,7 @@ def test_the_result_as_json(pushed: Jvs, place: list[str]) -> None:
     assert value["diff"]["total_added"] == 1
 
 
+@IN_A_COPY
 def test_the_result_in_a_file(pushed: Jvs, place: list[str]) -> None:
     file = pushed.where / "result.json"
     assert run(pushed, *place, "--result", "result.json", "--", "sh", "-c", "exit 4")[0] == 4
@@ -189,6 +195,7 @@ def test_the_result_in_a_file(pushed: Jvs, place: list[str]) -> None:
     assert pushed.json("fs", "ls")["labels"][0]["generation"] == 2
 
 
+@IN_A_COPY
 def test_the_label_moved(pushed: Jvs, place: list[str]) -> None:
     process = started(
         pushed, *place, "--", "sh", "-c", "echo > ../../up; while ! test -e ../../go; do sleep 0.02; done; echo > new"

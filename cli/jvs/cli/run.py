@@ -170,11 +170,11 @@ def run(
             _write(file, _failure(failure, done))
             raise failure from error
         value = _value(done)
+        if ui.json:
+            ui.emit(value)
+        else:
+            _show(ui, done)
         _write(file, value)
-    if ui.json:
-        ui.emit(value)
-    else:
-        _show(ui, done)
     return done.exit_status
 
 

@@ -20,6 +20,9 @@ from jvs.workspace.running.places import CheckedOut
 from jvs.workspace.sessions import drop_session, list_sessions, push_session, session_status
 from tests.workspace.running.conftest import Runner
 
+IN_A_COPY = pytest.mark.parametrize("runner", ["checked out"], indirect=True)
+"""For what is the same wherever the command runs: a copy is made sooner."""
+
 WRITE = "open('new', 'w').write('new')"
 
 
@@ -59,6 +62,7 @@ def test_nothing_was_changed(runner: Runner) -> None:
     assert names(runner.repo) == []
 
 
+@IN_A_COPY
 def test_nothing_was_changed_and_the_label_moved(runner: Runner, tmp_path: Path) -> None:
     assert runner(_moving(runner.repo, tmp_path, "elsewhere")).status == "unchanged"
 
@@ -80,6 +84,7 @@ def test_a_failure_is_dropped(runner: Runner) -> None:
     assert names(runner.repo) == []
 
 
+@IN_A_COPY
 def test_a_success_is_kept(runner: Runner) -> None:
     done = runner(WRITE, on_success="keep", name="mine", ttl="2d")
     assert (done.status, done.exit_status, done.session) == ("kept", 0, "mine")
@@ -136,6 +141,7 @@ def test_the_label_moved_and_there_is_a_conflict(runner: Runner, tmp_path: Path)
     assert runner.text("main:new") == "theirs"
 
 
+@IN_A_COPY
 def test_from_another_revision(runner: Runner) -> None:
     runner(WRITE)
     done = runner("open('other', 'w').write('x')", revision="main@1", label="exp")
@@ -149,6 +155,7 @@ def test_from_another_revision(runner: Runner) -> None:
     assert [runner.text(f"main:{name}") for name in ("back", "other", "third")] == ["x", "x", "x"]
 
 
+@IN_A_COPY
 def test_an_unknown_label_is_no_empty_tree(runner: Runner) -> None:
     with pytest.raises(UnknownError, match="nowhere"):
         runner(WRITE, label="nowhere")
@@ -203,6 +210,7 @@ def test_a_signal_is_forwarded_and_the_session_kept_whatever_the_command_says(ru
     assert session_status(runner.repo, done.session).total == 1
 
 
+@IN_A_COPY
 def test_a_signal_before_the_command_begins(runner: Runner) -> None:
     with runner.around.interrupts.noted():
         assert runner.around.interrupts.forward(signal.SIGINT)
@@ -235,9 +243,8 @@ def _gone(pid: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("runner", ["mounted"], indirect=True)  # nothing says who uses a copy
 def test_a_daemon_that_keeps_the_mount_busy_loses_nothing(runner: Runner, said: list[str], tmp_path: Path) -> None:
-    if runner.copy:
-        pytest.skip("nothing says who uses a checked-out copy")
     go, gone = tmp_path / "go", tmp_path / "gone"
     daemon = (
         "import os, time\nfile = open('late', 'w')\nfile.write('early'); file.flush();"
@@ -320,6 +327,7 @@ def test_what_cannot_be_meant(options: RunOptions, repo: Repo, around: Surroundi
     assert names(repo) == []
 
 
+@IN_A_COPY
 def test_a_snapshot_without_a_label_can_be_kept(runner: Runner) -> None:
     done = runner(WRITE, label=None, revision="main", on_success="keep")
     assert (done.status, done.exit_status, done.session) == ("kept", 0, "main-1")
