@@ -144,6 +144,8 @@ def test_tokens_grow_past_delete_create_and_a_rebuilt_index(saved: Repository, j
         saved("lock", "release").ok()
     saved("fs", "label", "--delete", "main").ok()
     jvs("doctor", "--rebuild-index", cwd=saved.main).ok()
+    mended = saved.json("audit", "-n", "1")[0]
+    assert (mended["operation"], mended["target"]) == ("repair", "index")
     assert saved.json("lock", "acquire")["fencing_token"] == 3
     saved("fs", "push", saved.root.parent / "other", "--label", "main", "--force").ok()
     saved("lock", "release").ok()
