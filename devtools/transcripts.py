@@ -34,6 +34,7 @@ _VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b(just now|(\d+|an?) (second|minute)s? ago)\b"), "<time>"),
     (re.compile(r"\b[0-9a-f]{8,64}\b"), "<id>"),
+    (re.compile(r"\b0[0-9a-hjkmnp-tv-z]{11}([0-9a-hjkmnp-tv-z]{14})?\b"), "<id>"),
     (re.compile(r"\b\d[\d,.]* ?(B|bytes|[kKMGT]i?B)\b"), "<size>"),
     (re.compile(r"\b\d[\d,.]* ?(ms|s)\b"), "<duration>"),
     (re.compile(r"\s+"), " "),
