@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from jvs.errors import JvsError
 from jvs.overlay.fuse import protocol as p
+from jvs.overlay.fuse.listings import Foresight, Listing, fitting
 from jvs.overlay.fuse.numbers import Known, Numbers
-from jvs.overlay.fuse.views import FOREVER, Attributes, Changed, Entry, Opened, View, failure
+from jvs.overlay.fuse.views import FOREVER, Attributes, Changed, Opened, View, failure
 
 MAX_IO: Final = 1 << 20
 """Bytes of the largest read and write."""
@@ -38,11 +39,7 @@ _WANTED: Final = (
     | p.MAX_PAGES
     | p.CACHE_SYMLINKS
 )
-_WATCHED: Final = 64
-"""Directories of which it is remembered that they were listed."""
-_CURIOUS: Final = 2
 _LONG_READ: Final = 64 << 10
-_PADDING: Final = (b"", *(bytes(8 - number) for number in range(1, 8)))
 _NO_ENTRY: Final = bytes(p.ENTRY_OUT.size)
 _SILENT: Final = frozenset((p.FORGET, p.BATCH_FORGET, p.INTERRUPT, p.DESTROY))
 _LONG: Final = frozenset((p.FSYNC, p.FSYNCDIR, p.STATFS))
@@ -56,57 +53,6 @@ _MODE_AT: Final = p.ENTRY_OUT.size - 28
 Answer = bytes | bytearray | memoryview
 Handler = Callable[[int, memoryview, memoryview], Answer]
 """(number of the node, body, room for a large answer) -> body of the answer."""
-
-
-class Listing:
-    """An open directory: what it had when it was last read from the beginning.
-
-    records  each entry as the answer to a READDIR has it, with the place of the next one
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.records: list[bytes] = []
-
-    def fill(self, entries: list[Entry]) -> None:
-        """Begin anew."""
-        pack = p.DIRENT.pack
-        self.entries = entries
-        self.records = [
-            pack(ino, place, len(name), kind >> 12) + name + _PADDING[len(name) & 7]
-            for place, (name, kind, ino) in enumerate(entries, 1)
-        ]
-
-
-class Foresight:
-    """Whether whoever lists a directory will look at what is in it: then the listing had better name all of it, which
-    saves as many requests, and costs four times as much as one that does not. Told by what happened after the listings
-    before."""
-
-    def __init__(self) -> None:
-        self._expected = 0
-        self._watched: dict[int, int] = {}
-
-    def listing(self, number: int) -> bool:
-        """A directory is listed from its beginning: whether to name what is in it."""
-        if self._expected:
-            self._expected -= 1
-            return True
-        if len(self._watched) >= _WATCHED:
-            self._watched.clear()
-        self._watched[number] = 0
-        return False
-
-    def looked(self, number: int) -> None:
-        """Something that is no directory was looked up in one."""
-        seen = self._watched.get(number)
-        if seen is None:
-            return
-        if seen < _CURIOUS:
-            self._watched[number] = seen + 1
-        else:
-            del self._watched[number]
-            self._expected = _WATCHED
 
 
 class Server:
@@ -547,13 +493,13 @@ class Server:
     def _readdir(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, offset, size, *_ = p.IO_IN.unpack_from(body)
         records = self._listed(self.numbers[number], number, handle, offset).records
-        return b"".join(records[offset : _fitting(records, offset, size, 0)])
+        return b"".join(records[offset : fitting(records, offset, size, 0)])
 
     def _readdirplus(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, offset, size, *_ = p.IO_IN.unpack_from(body)
         known = self.numbers[number]
         listing = self._listed(known, number, handle, offset)
-        end = _fitting(listing.records, offset, size, len(_NO_ENTRY))
+        end = fitting(listing.records, offset, size, len(_NO_ENTRY))
         pieces: list[bytes] = []
         # further on the kernel asks for it only when what came before was looked at
         naming = bool(offset) or self._foresight.listing(number)
@@ -570,15 +516,6 @@ class Server:
             return _NO_ENTRY if found is None else self._entry(known.view, *found)
         except (OSError, JvsError):
             return _NO_ENTRY
-
-
-def _fitting(records: list[bytes], start: int, size: int, more: int) -> int:
-    """Up to where the records, and so many bytes more with each, fit into an answer."""
-    for place in range(start, len(records)):
-        size -= len(records[place]) + more
-        if size < 0:
-            return place
-    return max(start, len(records))
 
 
 def _split(seconds: float) -> tuple[int, int]:

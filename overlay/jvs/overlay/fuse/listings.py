@@ -1,0 +1,74 @@
+"""Listings of directories: what an open directory holds, and how much an answer says of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jvs.overlay.fuse import protocol as p
+from jvs.overlay.fuse.views import Entry
+
+_WATCHED: Final = 64
+"""Directories of which it is remembered that they were listed."""
+_CURIOUS: Final = 2
+"""Files that may be looked up in one before that is taken for a habit."""
+_PADDING: Final = (b"", *(bytes(8 - number) for number in range(1, 8)))
+
+
+class Listing:
+    """An open directory: what it had when it was last read from the beginning.
+
+    records  each entry as the answer to a READDIR has it, with the place of the next one
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.records: list[bytes] = []
+
+    def fill(self, entries: list[Entry]) -> None:
+        """Begin anew."""
+        pack = p.DIRENT.pack
+        self.entries = entries
+        self.records = [
+            pack(ino, place, len(name), kind >> 12) + name + _PADDING[len(name) & 7]
+            for place, (name, kind, ino) in enumerate(entries, 1)
+        ]
+
+
+class Foresight:
+    """Whether whoever lists a directory will look at what is in it: then the listing had better name all of it, which
+    saves as many requests, and costs four times as much as one that does not. Told by what happened after the listings
+    before."""
+
+    def __init__(self) -> None:
+        self._expected = 0
+        self._watched: dict[int, int] = {}
+
+    def listing(self, number: int) -> bool:
+        """A directory is listed from its beginning: whether to name what is in it."""
+        if self._expected:
+            self._expected -= 1
+            return True
+        if len(self._watched) >= _WATCHED:
+            self._watched.clear()
+        self._watched[number] = 0
+        return False
+
+    def looked(self, number: int) -> None:
+        """Something that is no directory was looked up in one."""
+        seen = self._watched.get(number)
+        if seen is None:
+            return
+        if seen < _CURIOUS:
+            self._watched[number] = seen + 1
+        else:
+            del self._watched[number]
+            self._expected = _WATCHED
+
+
+def fitting(records: list[bytes], start: int, size: int, more: int) -> int:
+    """Up to where the records, and so many bytes more with each, fit into an answer."""
+    for place in range(start, len(records)):
+        size -= len(records[place]) + more
+        if size < 0:
+            return place
+    return max(start, len(records))
