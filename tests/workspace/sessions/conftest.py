@@ -11,6 +11,7 @@ import pytest
 
 from jvs.castore.settings import StoreSettings
 from jvs.workspace.repo import Repo
+from jvs.workspace.sessions import places
 
 START = """
 import os, sys, time
@@ -21,6 +22,12 @@ repo = Repo.open(sys.argv[1], actor="other")
 """What the code of `Other` begins with."""
 
 Other = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has a session open has it for long, here."""
+    monkeypatch.setattr(places, "PATIENCE", 0.05)
 
 
 @pytest.fixture

@@ -72,10 +72,12 @@ class RepoOverlay(Overlay):
 
     def close(self) -> None:
         """As `Overlay.close`; the base may be collected then."""
-        super().close()
-        if self._pin is not None:
-            self._pin.release()
-            self._pin = None
+        try:
+            super().close()
+        finally:
+            if self._pin is not None:
+                self._pin.release()
+                self._pin = None
 
     def diff(self) -> list[Difference]:
         """Every path that differs from the base, as `diff` of revisions has it: exact, so what was written is read."""

@@ -23,8 +23,9 @@ from jvs.overlay.upper import JOURNAL, LOCK
 from jvs.workspace.sessions.record import MAX_NAME, check_session_name
 
 FOLDER: Final = "sessions"
-PATIENCE: Final = 0.3
-"""Seconds to wait for a session that is open: whoever looks whether it is holds its lock for a moment."""
+PATIENCE: Final = 1.0
+"""Seconds to wait for a session that is open: by a command, perhaps, which soon ends."""
+_PAUSE: Final = 0.02
 _HOLDER: Final = "holder"
 _MAX_HOLDER: Final = 64 << 10
 
@@ -115,16 +116,22 @@ def is_open(path: str) -> bool:
         lock.close()
 
 
+def tries() -> Iterator[bool]:
+    """How often to try to have a session, with pauses; whether it is the last time."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        yield False
+        time.sleep(_PAUSE)
+    yield True
+
+
 def hold(path: str) -> Descriptor | None:
     """The lock of the session in this directory, or None while somebody else has it. Raises FileNotFoundError."""
     lock = Descriptor(os.path.join(path, LOCK), os.O_RDWR)
-    deadline = time.monotonic() + PATIENCE
-    while not lock.lock(wait=False):
-        if time.monotonic() >= deadline:
-            lock.close()
-            return None
-        time.sleep(PATIENCE / 10)
-    return lock
+    if any(lock.lock(wait=False) for _ in tries()):
+        return lock
+    lock.close()
+    return None
 
 
 def write_holder(path: str, holder: Holder) -> None:

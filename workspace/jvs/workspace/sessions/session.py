@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Self
@@ -31,7 +30,7 @@ from jvs.overlay.changes import Change
 from jvs.overlay.fold import Folded
 from jvs.workspace.overlays import RETRIES, OverlayPush, RepoOverlay, origin_of
 from jvs.workspace.results import KINDS
-from jvs.workspace.sessions.places import PATIENCE, Holder, Places, in_use, remove_holder, write_holder
+from jvs.workspace.sessions.places import Holder, Places, in_use, remove_holder, tries, write_holder
 from jvs.workspace.sessions.record import PinText, Pushed, Record, decode, encode, new_uid, parse_pin
 
 if TYPE_CHECKING:
@@ -347,18 +346,17 @@ def resume_session(repo: Repo, name: str) -> Session:
 
 
 def _open(repo: Repo, name: str, path: str) -> Session:
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    for last in tries():
         try:
             return Session.resume(repo.objects, path)
         except LockedError:
-            if time.monotonic() >= deadline:
+            if last:
                 raise in_use(name, path) from None
-            time.sleep(PATIENCE / 10)
         except FileNotFoundError:
             raise UnknownError(f"there is no session {name}", code="unknown-session", session=name) from None
         except (MissingObjectError, CollectedError) as error:
             raise _no_base(name) from error
+    raise AssertionError("the last try returns or raises")
 
 
 def _no_base(name: str) -> CollectedError:
