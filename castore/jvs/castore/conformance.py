@@ -12,8 +12,15 @@ from collections.abc import Iterable
 import pytest
 
 from jvs.castore.backend import Codec, Kind, Ref, Store, Stored, Table, WriteTxn
-from jvs.castore.digest import file_digest, page_digest
-from jvs.errors import CollectedError, LabelMovedError, MissingChildrenError, MissingObjectError, UsageError
+from jvs.castore.digest import Digest, file_digest, page_digest
+from jvs.errors import (
+    CollectedError,
+    IntegrityError,
+    LabelMovedError,
+    MissingChildrenError,
+    MissingObjectError,
+    UsageError,
+)
 
 NOTES = Table("notes")
 OTHER = Table("others")
@@ -156,6 +163,33 @@ class BackendContract:
             with pytest.raises(MissingChildrenError):
                 writer.publish()
         assert bytes(store.get(Kind.LAYOUT, key).data) == b"first"
+
+    def test_what_is_not_yet_published_can_be_read_back(self, store: Store) -> None:
+        one, two = chunk(b"one"), chunk(b"two")
+        parent = page(b"parent")
+        seen: list[tuple[Kind, Digest, bytes]] = []
+
+        def look(kind: Kind, key: Digest, stored: Stored) -> None:
+            assert store.missing(kind, [key]) == {key}
+            seen.append((kind, key, bytes(stored.data)))
+
+        with store.writer() as writer:
+            writer.put(*one)
+            writer.read_back(look)
+            assert seen == [(*one[:2], b"one")]
+            writer.put(*parent, [Ref(Kind.CHUNK, one[1])])
+            writer.publish()
+            seen.clear()
+            writer.put(*two)
+            writer.read_back(look)
+            assert seen == [(*two[:2], b"two")]
+
+            def refuse(kind: Kind, key: Digest, stored: Stored) -> None:
+                raise IntegrityError("not what it should be")
+
+            with pytest.raises(IntegrityError):
+                writer.read_back(refuse)
+        assert store.missing(Kind.CHUNK, [two[1]]) == {two[1]}
 
     def test_a_missing_child_stops_the_publish(self, store: Store) -> None:
         kind, key, stored = page(b"parent")
