@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
 from jvs.castore.digest import Digest
+from jvs.castore.local.failures import os_error
 from jvs.errors import (
     CODES,
     CollectedError,
@@ -60,6 +61,8 @@ def receive(connection: socket.socket, limit: int) -> Json:
 
 def error_value(error: BaseException) -> Json:
     """A failure, to be raised again by `raise_error`."""
+    if isinstance(error, OSError):
+        error = os_error(error, "writing the session")
     if not isinstance(error, JvsError):
         error = StateError(f"{type(error).__name__}: {error}", code="internal")
     details = {key: value for key, value in error.details.items() if _is_plain(value)}
