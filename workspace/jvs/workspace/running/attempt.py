@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -149,7 +150,7 @@ def _environment(
 ) -> dict[str, str]:
     """What the command finds: jvs works in it on the same store, and it knows where it is."""
     environment = {name: value for name, value in around.environment.items() if name not in _OURS}
-    environment |= {"JVS_STORE": repo.store.path, "JVS_SESSION": session, "PWD": path}
+    environment |= {"JVS_STORE": os.path.abspath(repo.store.path), "JVS_SESSION": session, "PWD": path}
     if options.label is not None:
         environment["JVS_LABEL"] = options.label
     if number is not None:

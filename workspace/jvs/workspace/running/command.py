@@ -99,7 +99,15 @@ def run_command(
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            list(words), cwd=directory, env=dict(environment), stdin=stdin, stdout=stdout, process_group=0
+            list(words),
+            cwd=directory,
+            env=dict(environment),
+            stdin=stdin,
+            stdout=stdout,
+            # a group that is not lent the terminal would be stopped for ever by asking it for a password: in a session
+            # of its own it has none
+            process_group=None if terminal is None else 0,
+            start_new_session=terminal is None,
         )
 
     try:
