@@ -124,6 +124,9 @@ def test_special_files_are_left_out_and_never_opened(repository: Repository) -> 
     assert done.status == 3
     assert "Created snapshot" in done.out
     assert "fifo" in done.err
+    again = repository("snapshot", "y", "--json")
+    assert again.status == 3
+    assert sorted(one["path"] for one in again.value["skipped"]) == ["fifo", "s"]
     assert list(tree(repository)) == ["f"]
     status = repository.json("status")
     assert status["clean"]
@@ -314,3 +317,32 @@ def test_a_restored_copy_of_an_old_worktree_has_no_strange_mark(session: Session
     (b / "f").write_text("b")
     assert session("snapshot", "from b", cwd=b).status == 6
     assert (b / "f").read_text() == "b"
+
+
+def test_a_merge_is_settled_in_a_worktree(repository: Repository) -> None:
+    repository.write("f", "base\n")
+    repository.save("base")
+    repository("fs", "label", "exp", "main").ok()
+    repository.write("f", "ours\n")
+    repository.save("ours")
+    theirs = repository.root.parent / "theirs"
+    repository("fs", "pull", "exp", str(theirs)).ok()
+    (theirs / "f").write_text("theirs\n")
+    repository("fs", "push", str(theirs)).ok()
+    assert repository("fs", "merge", "main", "exp", "--into", "main", "--out", ".").status == 7
+    assert repository("snapshot", "not yet").status == 1
+    repository.write("f", "both\n")
+    repository("fs", "resolve", ".").ok()
+    status = repository.json("status")
+    assert (status["state"], status["behind"], status["clean"]) == ("HEAD", 0, True)
+    repository.save("after")
+    assert len(repository.json("history")) == 4
+
+
+def test_a_worktree_behind_a_symbolic_link(repository: Repository) -> None:
+    elsewhere = repository.root.parent / "elsewhere"
+    repository.main.rename(elsewhere)
+    repository.main.symlink_to(elsewhere)
+    repository.write("f", "x")
+    repository("snapshot", "x", "-w", "main", cwd=repository.root).ok()
+    assert repository("status", "-w", "main", "--json", cwd=repository.root).ok().value["clean"]

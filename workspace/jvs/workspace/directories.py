@@ -30,7 +30,8 @@ _FOLDER = "directories"
 
 
 def worktree_of(repo: Repo, directory: str) -> Place | None:
-    """The worktree that an existing directory is, of a repository that has this store; None: it is none."""
+    """The worktree that an existing directory is, of a repository that has this store; None: it is none. Control data
+    of another user is not believed, unless the store itself lies there, which whoever opened it did believe."""
     place = place_of(directory)
     if place is None:
         return None
@@ -38,7 +39,11 @@ def worktree_of(repo: Repo, directory: str) -> Place | None:
         store = place.layout.store()
     except NoStoreError:
         return None
-    return place if os.path.realpath(store) == os.path.realpath(repo.store.path) else None
+    control = os.path.realpath(place.layout.control)
+    if os.path.realpath(store) != os.path.realpath(repo.store.path):
+        return None
+    believed = control == os.path.realpath(store) or os.stat(control).st_uid in (0, os.geteuid())
+    return place if believed else None
 
 
 def binding_file(repo: Repo, directory: str) -> str:

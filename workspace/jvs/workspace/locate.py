@@ -106,12 +106,13 @@ def init_path(operand: str | None, explicit: str | None, env: str | None, start:
     """
     chosen = operand or explicit or env
     if chosen is None:
-        return os.path.join(os.path.abspath(start), CONTROL)
+        control = os.path.join(os.path.abspath(start), CONTROL)
+        return store_of(control) or control
     if "://" in chosen:
         raise UsageError(f"{chosen}: this version makes stores in local directories only", code="bad-path")
     path = os.path.abspath(chosen)
     inner = os.path.join(path, CONTROL)
-    return inner if not is_store(path) and is_store(inner) else path
+    return store_of(path) or store_of(inner) or path
 
 
 def _show(path: str) -> str:

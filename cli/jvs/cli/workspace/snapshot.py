@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from jvs.cli.text import count, duration, size
-from jvs.cli.ui import Ui
+from jvs.cli.ui import Json, Ui
 from jvs.cli.verb import workspace_verb
 from jvs.errors import StoreError, UsageError
 
@@ -41,7 +41,12 @@ _SHOWN = 20
 @workspace_verb(
     "snapshot",
     examples=EXAMPLES,
-    fields=SAVE_POINT_FIELDS,
+    fields=SAVE_POINT_FIELDS
+    | {
+        "skipped[].path": "a path left out, or kept as it was; the list is left out when there are none",
+        "skipped[].path_b64": "its bytes, when they are not UTF-8",
+        "skipped[].reason": "why",
+    },
     exits={
         1: "the worktree is detached, or a file cannot be read",
         3: "done, but some paths were skipped (listed)",
@@ -108,7 +113,11 @@ def snapshot(
         facts = [number, size(stats.bytes), f"{size(stats.new_bytes)} new", duration(seconds)]
         return [f"Created snapshot {one.save_point_id}", f"  {ui.name(one.workspace_name)}: {', '.join(facts)}"]
 
-    ui.show(made.save_point.as_json, people, [made.save_point.save_point_id])
+    def value() -> Json:
+        skipped = [item.as_json() for item in made.skipped]
+        return made.save_point.as_json() | ({"skipped": skipped} if skipped else {})
+
+    ui.show(value, people, [made.save_point.save_point_id])
     for item in made.skipped[:_SHOWN] if not ui.json else ():
         ui.talk(f"skipped: {ui.name(item.path)} ({item.reason})")
     if len(made.skipped) > _SHOWN and not ui.json:

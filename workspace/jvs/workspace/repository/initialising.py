@@ -171,7 +171,8 @@ def _make(root: str, store: str | None, adopt: bool, engine: str) -> Initialised
             created = make_marked(layout.control, lay_out)
     except StoreError as error:
         if error.code == "network-filesystem":
-            error.next = f"jvs init {_show(root)} --store DIR (DIR on a local disk)"
+            where_to = f"--adopt {_show(root)}" if adopt else _show(root)
+            error.next = f"jvs init {where_to} --store DIR (DIR on a local disk)"
         raise
     if not created:  # somebody else was faster
         raise StateError(f"{_show(root)} is a jvs repository: it already exists", next=f"cd {_show(root)} && jvs info")

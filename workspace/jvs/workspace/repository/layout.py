@@ -190,16 +190,18 @@ def find_layout(explicit: str | None, start: str) -> Layout:
 
 
 def place_of(directory: str) -> Place | None:
-    """The worktree that the existing directory `directory` is, or None when it is none: what is inside one is not."""
-    real = os.path.realpath(directory)
-    above, name = os.path.split(real)
-    for root, called in ((real, MAIN), (above, name), (os.path.dirname(above), name)):
-        layout = layout_at(root)
-        if layout is None or layout.path(called) != real:
-            continue
-        owner = os.stat(layout.control).st_uid
-        known = _NAME.fullmatch(called) and os.path.isdir(layout.record(called))
-        return Place(layout, called) if known and owner in (0, os.geteuid()) else None
+    """The worktree that the existing directory `directory` is, or None when it is none: what is inside one is not. A
+    worktree whose place is taken by a symbolic link is what that leads to, for those who come through the link."""
+    above, name = os.path.split(os.path.abspath(directory))
+    named = os.path.join(os.path.realpath(above), name)
+    for path in dict.fromkeys((named, os.path.realpath(directory))):
+        above, name = os.path.split(path)
+        for root, called in ((path, MAIN), (above, name), (os.path.dirname(above), name)):
+            layout = layout_at(root)
+            if layout is not None and layout.path(called) == path:
+                if _NAME.fullmatch(called) and os.path.isdir(layout.record(called)):
+                    return Place(layout, called)
+                return None
     return None
 
 

@@ -6,9 +6,11 @@ engine the worktree has, and bears the worktree's mark (see `position`).
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from jvs.errors import LabelMovedError, StateError
+from jvs.labels.store import wall_clock
 from jvs.workspace.repository.descriptors import export_softly
 from jvs.workspace.repository.layout import Place
 from jvs.workspace.repository.position import MARK, label_of, mark_of
@@ -32,7 +34,7 @@ def as_save_point(repo: Repo, place: Place, binding: Binding | None, options: Pu
         label = own
     if label != own:
         return options
-    if binding is not None and binding.detached:
+    if binding is not None and binding.detached and options.merged is None:  # a merge was put here to be settled
         raise StateError(
             f"the worktree {place.name} is DETACHED: it stands at a snapshot that is not the newest of {own}",
             code="detached",
@@ -40,8 +42,17 @@ def as_save_point(repo: Repo, place: Place, binding: Binding | None, options: Pu
             worktree=place.name,
         )
     repo.labels.check_lock(own)  # before long work; the move looks again
+    _let_time_pass(repo, own)
     meta = {ENGINE: Registry(place.layout).get(place.name).engine, VERIFIED: True, MARK: mark_of(place)}
     return options._replace(label=label, verify=True, meta={**meta, **(options.meta or {})})
+
+
+def _let_time_pass(repo: Repo, label: str) -> None:
+    """Wait until the ms of the newest save point is over: ids of one label sort by time. (Not for one that was made in
+    the future of this clock.)"""
+    head = repo.labels.get(label)
+    while head is not None and head.at_ms == wall_clock():
+        time.sleep(0.0002)
 
 
 def finished(repo: Repo, place: Place, options: PushOptions, result: PushResult) -> PushResult:
