@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,8 +90,8 @@ def test_jvs_inside_of_a_mount(jvs: Jvs, at: Path) -> None:
     jvs("fs", "unmount", at).ok()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_in_the_foreground(jvs: Jvs, at: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "used"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_in_the_foreground(jvs: Jvs, at: Path, number: int, used: bool) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", CODE, "fs", "mount", "main", "mount", "--foreground"],
         cwd=jvs.where,
@@ -101,8 +103,15 @@ def test_in_the_foreground(jvs: Jvs, at: Path, number: int) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == f"mounted main on {at} (read-only)\n"
         assert (at / "sub/file").read_text() == "file\n"
+        fd = os.open(at / "sub/file", os.O_RDONLY) if used else -1
         process.send_signal(number)
         assert process.wait(60) == 0
+        if used:
+            with pytest.raises(OSError) as caught:
+                os.fsync(fd)
+            assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # rather than waiting for ever
+            with suppress(OSError):
+                os.close(fd)
     assert mounting.find(str(at)) is None
     assert jvs.json("fs", "mounts") == {"mounts": []}
 

@@ -427,7 +427,7 @@ def test_somebody_else_mounts_what_is_his(tmp_path: Path, tree: Path) -> None:
     subprocess.run(["chown", "-R", "65534:65534", home], check=True)
     serve = (
         "import sys\n"
-        "from jvs.workspace.mounts import LiveMount, MountRequest\n"
+        "from jvs.workspace.mounts import MountRequest\n"
         "from jvs.workspace.repo import Repo\n"
         "def serve(top, work):\n"
         "    with Repo.open(top + '/store', actor='x') as repo:\n"

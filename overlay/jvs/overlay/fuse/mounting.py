@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from jvs.errors import JvsError, StateError, StoreError
@@ -135,6 +136,14 @@ def detach(mountpoint: str, *, lazy: bool = False) -> None:
             path=mountpoint,
         )
     raise StoreError(f"cannot unmount {mountpoint}: {said}", path=mountpoint)
+
+
+def abort(device: str) -> None:
+    """Have every request to a mount fail, and its server be told that it is gone. device: `Mounted.device`, of before
+    it was detached. Does nothing where the kernel shows no such file."""
+    minor = device.partition(":")[2]
+    with suppress(OSError), open(f"/sys/fs/fuse/connections/{minor}/abort", "w") as file:
+        file.write("1")
 
 
 def write_back(mountpoint: str) -> None:

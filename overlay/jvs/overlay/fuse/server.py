@@ -77,6 +77,7 @@ class Server:
         self._turn = Lock()
         self._foresight = Foresight()
         self._flags = 0
+        self._threads: list[Thread] = []
         self._handlers: dict[int, Handler] = {
             p.LOOKUP: self._lookup,
             p.GETATTR: self._getattr,
@@ -141,23 +142,32 @@ class Server:
         )
         os.writev(self._device, [p.ANSWER.pack(p.ANSWER.size + len(body), 0, unique), body])
 
-    def serve(self, threads: int) -> list[Thread]:
-        """Begin to answer; the threads end when the mount is gone."""
-        running = [Thread(target=self._work, name=f"fuse-{number}", daemon=True) for number in range(threads)]
-        for thread in running:
+    def serve(self, threads: int) -> None:
+        """Begin to answer, by so many threads; they end when the mount is gone."""
+        self._threads = [Thread(target=self._work, name=f"fuse-{number}", daemon=True) for number in range(threads)]
+        for thread in self._threads:
             thread.start()
-        return running
+
+    @property
+    def serving(self) -> bool:
+        """Whether the mount is there: somebody is answering."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until the mount is gone. A signal's handler may raise out of it."""
+        for thread in self._threads:
+            thread.join(seconds)
 
     def close(self) -> None:
-        """After the mount is gone: release what is open."""
+        """After the mount is gone: release what is open. Idempotent."""
         with self._lock:
             opened, self._opened = list(self._opened.values()), {}
-            device, self._device = self._device, -1
         for _, handle in opened:
             if not isinstance(handle, Listing):
                 handle.close()
-        if device >= 0:
-            os.close(device)
+        if self._device >= 0 and not self.serving:  # else its number could mean another file to those threads
+            os.close(self._device)
+            self._device = -1
 
     def _work(self) -> None:
         device = self._device

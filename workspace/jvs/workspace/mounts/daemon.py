@@ -10,11 +10,14 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from jvs.workspace.mounts.live import LiveMount, MountRequest
 from jvs.workspace.repo import Repo
 from jvs.workspace.sessions.wire import error_value
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ended(Exception):
@@ -24,6 +27,7 @@ class Ended(Exception):
 def main() -> None:
     """Serve a mount until it is gone."""
     pipe, store, actor, request = int(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     if os.fork():  # whoever started us waits for this one only, and need not know of the other
         os._exit(0)
     os.setsid()
@@ -32,32 +36,39 @@ def main() -> None:
 
 
 def _run(pipe: int, store: str, actor: str, request: MountRequest) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, _end)
+    answer = Answer(pipe)
     try:
-        with Repo.open(store, actor=actor) as repo:
-            mount = LiveMount(repo, request)
-            _answer(pipe, {"ok": mount.info._asdict()})
-            with mount:
-                mount.wait()
-                mount.close()
+        with Repo.open(store, actor=actor) as repo, LiveMount(repo, request) as mount:
+            answer.give({"ok": mount.info._asdict()})
+            mount.wait()
     except Ended:
         pass
     except Exception as error:
-        _answer(pipe, {"error": error_value(error)})
+        answer.give({"error": error_value(error)})
+        raise
 
 
 def _end(number: int, frame: Any) -> None:
+    for each in _SIGNALS:  # a second one must not interrupt what the first one brings about
+        signal.signal(each, signal.SIG_IGN)
     raise Ended
 
 
-def _answer(pipe: int, value: Any) -> None:
-    """Tell whoever started us, once; nobody listens afterwards."""
-    try:
-        os.write(pipe, json.dumps(value).encode())
-        os.close(pipe)
-    except OSError:
-        pass
+class Answer:
+    """What whoever started us is told, once."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def give(self, value: Any) -> None:
+        """Tell it, and close the pipe; nothing the second time, when the number means another file."""
+        pipe, self._pipe = self._pipe, -1
+        if pipe >= 0:
+            with suppress(BrokenPipeError):  # whoever asked was killed
+                os.write(pipe, json.dumps(value).encode())
+            os.close(pipe)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jvs.castore.gc.pins import Pin, pin_snapshot
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
 
 THREADS: Final = 4
+_PATIENCE: Final = 5.0
+"""Seconds in which the threads of a mount that was aborted must have ended."""
 _READ_AHEAD_KB: Final = 1024
 _REMOVING: Final = {"push": CONFLICTS_FILE, "clear": None}
 """What is asked of a session that removes files by itself: of what name, or None: any."""
@@ -64,7 +65,6 @@ class LiveMount:
         self._pin: Pin | None = None
         self._entry: Entry | None = None
         self._server: Server | None = None
-        self._threads: list[Thread] = []
         self._following: Following | None = None
         self._closed = False
         try:
@@ -115,7 +115,7 @@ class LiveMount:
         device = mounting.attach(self.mountpoint, os.path.realpath(self._repo.store.path), readonly=self.info.readonly)
         self._server = Server(device, view, fixed=self._session is None, complain=self._complain)
         self._server.start()
-        self._threads = self._server.serve(THREADS)
+        self._server.serve(THREADS)
         _read_ahead(self.mountpoint)
         if isinstance(view, OverlayView):
             self._following = Following(self._server, view)
@@ -142,16 +142,8 @@ class LiveMount:
 
     def wait(self) -> None:
         """Until it is unmounted, by whomever. A signal's handler may raise out of it."""
-        for thread in self._threads:
-            thread.join()
-
-    def unmount(self, *, lazy: bool = False) -> None:
-        """Unmount, and `close`. Raises StateError (locked) while it is in use; lazy: never, whoever uses it meets an
-        error then."""
-        mounting.detach(self.mountpoint, lazy=lazy)
-        if not lazy:
-            self.wait()
-        self.close()
+        if self._server is not None:
+            self._server.wait()
 
     def close(self) -> None:
         """After it was unmounted: everything written is made durable, and the session is left to others. Idempotent."""
@@ -187,11 +179,20 @@ class LiveMount:
 
     def end(self) -> None:
         """Unmount, whoever uses it; what they have written is kept. Idempotent."""
-        if not self._closed:
+        if self._closed:
+            return
+        if self._server is not None and self._server.serving:  # else something else may be mounted there by now
+            mounted = mounting.find(self.mountpoint)
             try:
-                self.unmount()
+                mounting.detach(self.mountpoint)
             except StateError:
-                self.unmount(lazy=True)
+                mounting.detach(self.mountpoint, lazy=True)
+                if mounted is not None:
+                    mounting.abort(mounted.device)
+                self._server.wait(_PATIENCE)
+            else:
+                self.wait()
+        self.close()
 
 
 def _read_ahead(mountpoint: str) -> None:

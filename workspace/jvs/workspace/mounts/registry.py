@@ -94,7 +94,7 @@ def list_mounts(store: str) -> list[MountInfo]:
             found.append(info._replace(state="dead"))
         else:
             _forget(path)
-    return sorted(found)
+    return sorted(found, key=lambda info: info.mountpoint)
 
 
 def wait_until_gone(store: str, mountpoint: str, seconds: float) -> bool:
