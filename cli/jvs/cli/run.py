@@ -100,7 +100,12 @@ class RunVerb(Verb):
 @click.option(
     "--from", "revision", metavar="REV", shell_complete=labels, help="Where to begin [default: the label's head]."
 )
-@click.option("--as", "name", metavar="NAME", help="What to call the session [default: the label and a number].")
+@click.option(
+    "--as",
+    "name",
+    metavar="NAME",
+    help="What to call the session (with --parallel: NAME-1, ...) [default: the label and a number].",
+)
 @click.option(
     "--on-success",
     type=click.Choice(["push", "merge", "keep"]),
@@ -163,7 +168,7 @@ def run(
             with ui.open_repo() as repo, _forwarding() as interrupts:
                 around = _surroundings(ui, interrupts)
                 done = _run(repo, options, around, parallel, jobs, score_words)
-        except (JvsError, OSError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:
             failure = as_jvs_error(error)
             if done is None and failure.code != "interrupted":
                 failure = NotBegunError(failure)

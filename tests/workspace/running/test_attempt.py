@@ -62,9 +62,13 @@ def test_nothing_was_changed(runner: Runner) -> None:
     assert names(runner.repo) == []
 
 
-@IN_A_COPY
-def test_nothing_was_changed_and_the_label_moved(runner: Runner, tmp_path: Path) -> None:
-    assert runner(_moving(runner.repo, tmp_path, "elsewhere")).status == "unchanged"
+@pytest.mark.parametrize("code", ["pass", "open('top', 'w').write('top')"])
+def test_nothing_was_changed_and_the_label_moved(code: str, runner: Runner, tmp_path: Path) -> None:
+    done = runner(_moving(runner.repo, tmp_path, "elsewhere") + code)
+    assert (done.status, done.exit_status, done.ca_id) == ("unchanged", 0, done.base)
+    assert done.diff is not None
+    assert done.diff.empty
+    assert names(runner.repo) == []
 
 
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])

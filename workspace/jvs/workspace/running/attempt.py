@@ -36,7 +36,7 @@ class Attempt(NamedTuple):
 
     base     the snapshot that it began from
     place    where it ran, while processes still use that; None: they do not
-    error    why what it did could not be taken into the session; where: the directory that still has it
+    error    why what it did could not be taken into the session; where: the copy that still has it
     """
 
     session: str
@@ -133,7 +133,7 @@ def _leave(
     try:
         unused = place.leave()
     except Exception as error:  # whatever it is, what the command did must be found
-        return made._replace(error=_in_terms(error), where=place.path)
+        return made._replace(error=_in_terms(error), where=place.path if place.copy else None)
     if not unused:
         around.tell(f"processes still work in {place.path}: what they write from now on stays in {made.session}")
     return made._replace(place=None if unused else place, skipped=place.skipped())
@@ -214,11 +214,9 @@ def _look(repo: Repo, attempt: Attempt) -> DiffResult | None:
 
 def _push(repo: Repo, options: RunOptions, start: Start, attempt: Attempt, result: RunResult) -> RunResult:
     name = attempt.session
-    if start.expected is None and session_info(repo, name).label == options.label and attempt.place is None:
-        changed = _look(repo, attempt)
-        if changed is not None and changed.empty:  # nothing to be applied, wherever the label is by now
-            drop_session(repo, name, force=True)
-            return result._replace(status="unchanged", session=None, ca_id=attempt.base, diff=changed)
+    ours = start.expected is None and session_info(repo, name).label == options.label
+    if ours and attempt.place is None and _untouched(repo, name):
+        return _unchanged(repo, attempt, result)
     done = push_session(
         repo,
         name,
@@ -228,6 +226,8 @@ def _push(repo: Repo, options: RunOptions, start: Start, attempt: Attempt, resul
         merge=options.on_success == "merge",
     )
     push = done.push
+    if ours and attempt.place is None and push.status == "rejected" and push.ca_id == attempt.base:
+        return _unchanged(repo, attempt, result)  # it was written anew as it was
     result = result._replace(ca_id=push.ca_id, generation=push.generation)
     if push.error is not None:
         conflict = done.merge is not None and done.merge.error is not None
@@ -243,6 +243,18 @@ def _push(repo: Repo, options: RunOptions, start: Start, attempt: Attempt, resul
         drop_session(repo, name, force=True)
         result = result._replace(session=None)
     return result
+
+
+def _untouched(repo: Repo, name: str) -> bool:
+    with resume_session(repo, name) as session:
+        return next(session.changes(), None) is None
+
+
+def _unchanged(repo: Repo, attempt: Attempt, result: RunResult) -> RunResult:
+    """There is nothing to be applied, wherever the label is by now."""
+    drop_session(repo, attempt.session, force=True)
+    same = difference(repo.objects.page, attempt.base, attempt.base)
+    return result._replace(status="unchanged", session=None, ca_id=attempt.base, diff=same)
 
 
 def _word(done: OverlayPush) -> str:
