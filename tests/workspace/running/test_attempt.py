@@ -274,6 +274,32 @@ def test_a_daemon_that_keeps_the_mount_busy_loses_nothing(runner: Runner, said: 
     assert runner.text("main:late") == "early and late"
 
 
+@pytest.mark.parametrize("runner", ["mounted"], indirect=True)
+def test_a_mount_that_dies_under_the_command(runner: Runner, tmp_path: Path) -> None:
+    up, dead = tmp_path / "up", tmp_path / "dead"
+
+    def kill() -> None:
+        while not up.exists():
+            time.sleep(0.01)
+        (info,) = list_sessions(runner.repo)
+        assert info.pid is not None
+        os.kill(info.pid, signal.SIGKILL)
+        dead.touch()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    done = runner(
+        f"import os, time\nwith open('new', 'w') as f: f.write('new'); f.flush(); os.fsync(f.fileno())\n"
+        f"open({str(up)!r}, 'w').close()\nwhile not os.path.exists({str(dead)!r}): time.sleep(0.01)\n"
+        "time.sleep(0.1); raise SystemExit(0)"  # it writes no more, so it does not notice
+    )
+    thread.join()
+    assert (done.status, done.exit_status, done.where) == ("failed", 1, None)
+    assert done.session is not None
+    assert runner.repo.labels.require("main").generation == 1
+    assert session_status(runner.repo, done.session).counts == {"added": 1}
+
+
 def test_without_fuse_it_runs_in_a_copy_and_says_why(
     repo: Repo, around: Surroundings, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from jvs.errors import JvsError, StateError, UnknownError
+from jvs.errors import JvsError, StateError, StoreError, UnknownError
 from jvs.workspace.sessions import resume_session
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Mounted:
     def __init__(self, repo: Repo, session: str, scratch: str) -> None:
         from jvs.workspace.mounts import MountRequest, mount
 
+        self._session = session
         self._folder, self.path = _folder(scratch, session)
         try:
             mount(repo.store.path, MountRequest(self.path, session=session), actor=repo.actor)
@@ -70,9 +72,10 @@ class Mounted:
             raise
 
     def leave(self) -> bool:
-        """As `Place.leave`."""
+        """As `Place.leave`. A command that had its tree taken away may not have noticed: that is a failure."""
         from jvs.workspace.mounts import unmount
 
+        died = self._is_dead()
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -88,7 +91,19 @@ class Mounted:
             else:
                 break
         self._remove()
+        if died:
+            raise StoreError(
+                f"the process that served the mount of {self._session} died while the command ran",
+                next=f"jvs fs status {self._session} (what was written until then is there)",
+            )
         return True
+
+    def _is_dead(self) -> bool:
+        try:
+            os.stat(self.path)
+        except OSError as error:
+            return error.errno == errno.ENOTCONN
+        return False
 
     def let_go(self) -> None:
         """As `Place.let_go`: the mount is served on until the last process that uses it has let go."""
