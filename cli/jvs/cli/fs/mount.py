@@ -96,7 +96,7 @@ def _show(ui: Ui, info: MountInfo) -> int:
 
 
 def _serve(ui: Ui, request: MountRequest) -> int:
-    from jvs.workspace.mounts import LiveMount
+    from jvs.workspace.mounts.live import LiveMount
 
     gc.enable()  # a command is short, this is not
     signal.signal(signal.SIGTERM, _interrupt)

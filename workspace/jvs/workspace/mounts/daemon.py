@@ -13,7 +13,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from jvs.workspace.mounts.live import LiveMount, MountRequest
+from jvs.workspace.mounts.live import LiveMount
+from jvs.workspace.mounts.registry import MountRequest
 from jvs.workspace.repo import Repo
 from jvs.workspace.sessions.wire import error_value
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from jvs.castore.gc.pins import Pin, pin_snapshot
 from jvs.castore.names import CONFLICTS_FILE
@@ -17,7 +16,7 @@ from jvs.overlay.fuse.following import Following
 from jvs.overlay.fuse.server import Server
 from jvs.overlay.fuse.trees import OverlayView, SnapshotView
 from jvs.overlay.fuse.views import View
-from jvs.workspace.mounts.registry import Entry, MountInfo
+from jvs.workspace.mounts.registry import Entry, MountInfo, MountRequest
 from jvs.workspace.mounts.views import LabelsView, fixed_texts, session_texts
 from jvs.workspace.overlays import origin_of
 from jvs.workspace.sessions import Control, Session, resume_session
@@ -31,19 +30,6 @@ _PATIENCE: Final = 5.0
 _READ_AHEAD_KB: Final = 1024
 _REMOVING: Final = {"push": CONFLICTS_FILE, "clear": None}
 """What is asked of a session that removes files by itself: of what name, or None: any."""
-
-
-class MountRequest(NamedTuple):
-    """What is to be mounted where: a revision (read-only), a session, or (neither of them) all labels."""
-
-    mountpoint: str
-    revision: str | None = None
-    session: str | None = None
-    readonly: bool = False
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The fields; `MountRequest(**...)` is the way back."""
-        return self._asdict()
 
 
 class LiveMount:

@@ -1,4 +1,4 @@
-"""Which mounts of a store are alive: `STORE/mounts/ID.json`, locked by the process that serves the mount.
+"""What can be mounted; and which mounts of a store are alive: `STORE/mounts`.
 
 ID.json   what is mounted where; its flock is held while the mount is served, so a dead process is told by the kernel
 ID.log    what went wrong meanwhile, if anything did
@@ -20,6 +20,19 @@ from jvs.workspace.results import Json, iso_time
 FOLDER: Final = "mounts"
 _MAX_ENTRY: Final = 64 << 10
 _MAX_LOG: Final = 1 << 20
+
+
+class MountRequest(NamedTuple):
+    """What is to be mounted where: a revision (read-only), a session, or (neither of them) all labels."""
+
+    mountpoint: str
+    revision: str | None = None
+    session: str | None = None
+    readonly: bool = False
+
+    def as_json(self) -> Json:
+        """The fields; `MountRequest(**...)` is the way back."""
+        return self._asdict()
 
 
 class MountInfo(NamedTuple):

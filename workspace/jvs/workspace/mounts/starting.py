@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Final
 from jvs.castore.children import python_command
 from jvs.errors import StateError, UnknownError
 from jvs.overlay.fuse import mounting
-from jvs.workspace.mounts.live import MountRequest
-from jvs.workspace.mounts.registry import MountInfo, list_mounts, wait_until_gone
-from jvs.workspace.sessions.wire import error_of
+from jvs.workspace.mounts.registry import MountInfo, MountRequest, list_mounts, wait_until_gone
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
@@ -53,6 +51,8 @@ def mount(store: str, request: MountRequest, *, actor: str) -> MountInfo:
             next="add --foreground to see why",
         ) from None
     if "ok" not in answer:
+        from jvs.workspace.sessions.wire import error_of
+
         raise error_of(answer["error"])
     return MountInfo(**answer["ok"])
 
