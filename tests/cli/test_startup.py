@@ -42,6 +42,20 @@ def jvs(words: list[str], environment: dict[str, str], where: Path, before: str 
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def worktree(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The main worktree of a repository, with something unsaved in it."""
+    where = tmp_path_factory.mktemp("repository")
+    jvs(["init", "r"], environment, where)
+    (where / "r" / "main" / "f").write_text("content")
+    return where / "r" / "main"
+
+
+@pytest.mark.parametrize("words", [["status"], ["snapshot", "one"], ["history"], ["diff"], ["info"]])
+def test_nothing_heavy_is_imported_in_a_worktree(words: list[str], environment: dict[str, str], worktree: Path) -> None:
+    test_nothing_heavy_is_imported(words, environment, worktree)
+
+
 @pytest.mark.parametrize("words", [["--help"], ["fs", "ls"]])
 def test_nothing_heavy_is_imported(words: list[str], environment: dict[str, str], store: Path) -> None:
     report = (
