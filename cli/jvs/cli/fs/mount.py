@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,16 +101,11 @@ def _serve(ui: Ui, request: MountRequest) -> int:
 
     gc.enable()  # a command is short, this is not
     signal.signal(signal.SIGTERM, _interrupt)
-    with ui.open_repo() as repo:
-        live = LiveMount(repo, request)
-        status = _show(ui, live.info)
+    with ui.open_repo() as repo, LiveMount(repo, request) as live, suppress(KeyboardInterrupt):
+        _show(ui, live.info)
         ui.flush_data()
-        try:
-            live.wait()
-        except KeyboardInterrupt:
-            live.end()
-        live.close()
-    return status
+        live.wait()
+    return 0
 
 
 def _interrupt(number: int, frame: Any) -> None:
