@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvs.cli.fs.session import sessions_of
 from jvs.cli.text import ago, columns
 from jvs.cli.ui import Json, Ui
 from jvs.cli.verb import labels, verb
@@ -59,7 +60,7 @@ FIELDS = {
     },
 )
 @click.argument("operands", nargs=-1, required=True, metavar="[REV] MOUNTPOINT", shell_complete=labels)
-@click.option("--session", "session", metavar="S", help="Mount this session, read-write.")
+@click.option("--session", metavar="S", shell_complete=sessions_of, help="Mount this session, read-write.")
 @click.option("--all", "everything", is_flag=True, help="Mount all labels, read-only, each as a directory.")
 @click.option("--read-only", is_flag=True, help="Let nobody write (a revision never can be written).")
 @click.option("--foreground", is_flag=True, help="Serve it here, until it is unmounted or interrupted.")
@@ -119,7 +120,9 @@ def _interrupt(number: int, frame: Any) -> None:
     exits={5: "nothing of jvs is mounted there", 11: "it is in use"},
 )
 @click.argument("mountpoint", required=False)
-@click.option("--session", metavar="S", help="Unmount this session, wherever it is mounted.")
+@click.option(
+    "--session", metavar="S", shell_complete=sessions_of, help="Unmount this session, wherever it is mounted."
+)
 @click.option("--force", is_flag=True, help="Also while it is used: it is gone at once for everybody else.")
 def unmount(ui: Ui, mountpoint: str | None, session: str | None, force: bool) -> int:
     """Unmount, also what was mounted by a process that was killed.
