@@ -28,6 +28,7 @@ from jvs.workspace.repository.layout import (
     REPO_ID,
     WORKTREES,
     Layout,
+    check_worktree_name,
     place_of,
 )
 from jvs.workspace.repository.worktrees import Registry, new_worktree
@@ -52,17 +53,26 @@ class Initialised(NamedTuple):
 
 
 def init(
-    path: str, *, store: str | None = None, adopt: bool = False, engine: str | None = None, actor: str = ""
+    path: str,
+    *,
+    store: str | None = None,
+    adopt: bool = False,
+    engine: str | None = None,
+    actor: str = "",
+    name: str | None = None,
 ) -> Initialised:
     """Make a repository in `path` (parents too), an empty or new directory. With `adopt` `path` is a folder that
     becomes the main worktree where it is: nothing in it is touched.
 
     store   a directory for its store, made if need be; None: in the repository
     engine  how worktrees are cloned; None: the best one that works there
+    name    what it is called in the record of its making, a name as worktrees have; None: as the directory is
 
-    Raises StateError (already-exists; engine-unusable), UsageError (bad-path; not-a-directory), UnknownError
+    Raises StateError (already-exists; engine-unusable), UsageError (bad-path; bad-name; not-a-directory), UnknownError
     (unknown-engine), StoreError (network-filesystem and what else a store raises).
     """
+    if name is not None:
+        check_worktree_name(name)
     root = os.path.realpath(path)
     _check(path, root, adopt)
     made = not os.path.lexists(root)
@@ -77,7 +87,7 @@ def init(
             with suppress(OSError):
                 os.rmdir(root)
         raise
-    _record(done, actor)
+    _record(done, actor, name)
     return done
 
 
@@ -191,13 +201,14 @@ def _store_path(root: str, store: str) -> str:
     return where
 
 
-def _record(done: Initialised, actor: str) -> None:
+def _record(done: Initialised, actor: str, name: str | None) -> None:
     """Write the act into the journal."""
     from jvs.workspace.repo import Repo
 
     layout = Layout(done.root, done.adopted)
     with Repo.open(layout.store(), actor=actor) as repo:
-        repo.labels.record_act("init", done.root, details={"repo_id": done.repo_id, "engine": done.engine})
+        details = {"repo_id": done.repo_id, "engine": done.engine, "name": name or os.path.basename(done.root)}
+        repo.labels.record_act("init", done.root, details=details)
 
 
 def _show(path: str) -> str:
