@@ -207,6 +207,40 @@ def test_a_layer_is_open_once_and_made_once(tmp_path: Path) -> None:
         Overlay.resume(objects, directory)
 
 
+def test_a_record_that_cannot_be_done_is_not_in_the_journal(tmp_path: Path) -> None:
+    objects = new_objects()
+    base = base_of(objects, tmp_path)
+    layer = str(tmp_path / "layer")
+    with Overlay.create(objects, base, layer) as overlay:
+        overlay.write_text("new", "1")
+        with pytest.raises(IntegrityError):
+            overlay._upper.do("chmod", b"not/there", 0o600, 0)
+        overlay.write_text("newer", "2")
+    with Overlay.resume(objects, layer) as overlay:
+        assert (overlay.torn, overlay.read_text("new"), overlay.read_text("newer")) == (0, "1", "2")
+
+
+def test_a_file_that_is_open_below_a_removed_directory_means_no_other_file(tmp_path: Path) -> None:
+    objects = new_objects()
+    source = tmp_path / "source"
+    (source / "top/deep/er").mkdir(parents=True)
+    for path in ("one", "top/one", "top/deep/one", "top/deep/er/one"):
+        (source / path).write_text(path)
+    base = stored(objects, source)
+    layer = str(tmp_path / "layer")
+    with Overlay.create(objects, base, layer) as overlay:
+        handles = [overlay.open_handle(f"top/{path}", os.O_RDWR) for path in ("one", "deep/one", "deep/er/one")]
+        overlay.rmtree("top")
+        for handle in handles:
+            assert handle.write(memoryview(b"gone"), 0) == 4
+            assert handle.read(4, 0) == b"gone"
+            handle.close()
+        assert [change.path for change in overlay.changes()] == [b"top"]
+        assert overlay.read_text("one") == "one"
+    with Overlay.resume(objects, layer) as overlay:
+        assert (overlay.listdir("/"), overlay.read_text("one")) == (["one"], "one")
+
+
 def test_a_temporary_layer_goes_with_its_overlay(tmp_path: Path) -> None:
     objects = new_objects()
     with Overlay.create(objects, base_of(objects, tmp_path)) as fs:

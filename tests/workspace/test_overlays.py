@@ -10,7 +10,7 @@ import pytest
 
 from jvs.castore.settings import StoreSettings
 from jvs.errors import UnknownError, UsageError
-from jvs.workspace.overlays import open_overlay
+from jvs.workspace.overlays import RepoOverlay, open_overlay
 from jvs.workspace.repo import Repo
 
 
@@ -85,6 +85,24 @@ def test_a_conflict_is_in_the_result_and_nothing_is_lost(repo: Repo, source: Pat
         assert done.push.error is done.merge.error is not None
         assert fs.read_text("top") == "mine"
         assert fs.push(force=True).push.status == "advanced"
+
+
+def test_an_open_file_that_a_merge_changed_means_no_other_file(repo: Repo, source: Path, tmp_path: Path) -> None:
+    layer = str(tmp_path / "layer")
+    with open_overlay(repo, "main") as theirs, open_overlay(repo, "main", layer) as ours:
+        theirs.write_text("two", "not to be touched")
+        theirs.write_text("a/b/two", "theirs")
+        assert theirs.push().push.generation == 2
+        with ours.open("a/b/two", "r+b", 0) as file:
+            ours.write_text("new", "new")
+            assert ours.push(merge=True).push.generation == 3
+            file.write(b"ours")
+            file.seek(0)
+            assert file.read() == b"ours" + (b"a/b/two" * 100)[4:]
+        assert list(ours.changes()) == []
+        assert (ours.read_text("two"), ours.read_text("a/b/two")) == ("not to be touched", "theirs")
+    with RepoOverlay.resume(repo.objects, layer) as ours:
+        assert (ours.read_text("two"), ours.read_text("a/b/two")) == ("not to be touched", "theirs")
 
 
 def test_other_labels_and_other_revisions(repo: Repo, source: Path) -> None:

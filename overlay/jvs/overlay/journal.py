@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self, fd: int, end: int, count: int, *, durable: bool = True) -> None:
         self._fd = fd
-        self._end = end
+        self._end = self._last = end
         self._count = count
         self._synced = not durable
         self._durable = durable
@@ -109,9 +109,16 @@ class Journal:
         except OSError:
             os.ftruncate(self._fd, self._end)
             raise
+        self._last = self._end
         self._end += len(data)
         self._count += 1
         self._synced = not self._durable
+
+    def withdraw(self) -> None:
+        """Take back the record that was appended last, once. Raises OSError."""
+        os.ftruncate(self._fd, self._last)
+        self._end = self._last
+        self._count -= 1
 
     def sync(self) -> None:
         """Make everything appended durable."""

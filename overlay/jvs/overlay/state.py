@@ -237,6 +237,9 @@ class State:
 
     def _gone(self, node: Node) -> None:
         """A node that was taken out is not put in anywhere."""
+        if isinstance(node, Directory) and node is not self.root and not self.count(node):
+            node.parent = None  # as `rmdir` takes them out: there is nothing below to look for
+            return
         below: list[Node] = [node]
         gone: set[int] = set()
         for one in below:
@@ -246,14 +249,13 @@ class State:
             elif isinstance(one, Directory):
                 gone.add(id(one))
                 below.extend(child for child in one.changes.values() if child is not None)
-        if gone:  # so is what somebody holds below them
-            for key, held in list(self._held.items()):
-                at: Node | None = held
-                while at is not None and id(at) not in gone:
-                    at = at.parent
-                if at is not None:
-                    del self._held[key]
-                    held.parent = None
+        if not gone:
+            return
+        # so is what somebody holds below them; all of it is found before any of it loses the directory above it
+        lost = [(key, held) for key, held in self._held.items() if _is_below(held, gone)]
+        for key, held in lost:
+            del self._held[key]
+            held.parent = None
 
     def release(self, node: FileNode) -> None:
         """The node needs its content no more."""
@@ -487,6 +489,16 @@ class State:
         self.forget_directories()
         self.base = base
         self.root = Directory(None, b"", 0o755, self.time_ns, ROOT_INO, base)
+
+
+def _is_below(node: Node, directories: set[int]) -> bool:
+    """Whether one of these (by identity) is above a node."""
+    at = node.parent
+    while at is not None:
+        if id(at) in directories:
+            return True
+        at = at.parent
+    return False
 
 
 def where_of(objects: ObjectStore, where: Where) -> Where:

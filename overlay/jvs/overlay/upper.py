@@ -160,7 +160,11 @@ class Upper:
         if self._fresh and record[0] in _MOVING:
             self.tell()  # while these files still share what they share, and are where they are
         self.journal.append(record)
-        self.state.apply(record)
+        try:
+            self.state.apply(record)
+        except Exception:  # what cannot be done now cannot be done when the layer is opened again either
+            self.journal.withdraw()
+            raise
         if self.files.garbage_bytes > GARBAGE:
             self.sync()
 
