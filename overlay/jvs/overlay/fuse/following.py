@@ -88,6 +88,7 @@ class Following:
                 if new is None or new.kind != node.kind or not same:
                     numbers.rename(number, None)
                     continue
+                _ = new.ino  # which is not to be found out any more once it is removed
                 numbers.rename(number, new)
                 by_path[path] = number
                 if isinstance(node, FileNode) and isinstance(new, FileNode):

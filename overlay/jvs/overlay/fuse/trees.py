@@ -59,6 +59,7 @@ class TreeView(View):
     def attributes(self, node: Node) -> Attributes:
         """As `View.attributes`. A directory has one link, which says that they are not counted."""
         with self._lock:
+            _check_held(node)
             size = node.size if isinstance(node, FileNode) else len(node.target) if isinstance(node, LinkNode) else 4096
             links = 1 if node.parent is not None or node is self.state.root else 0
             return Attributes(node.ino, node.kind | node.mode, links, size, node.atime, node.mtime, node.ctime)
@@ -136,6 +137,7 @@ class OverlayView(TreeView):
         """As `View.open`. For reading and writing whatever was asked for: the kernel lets nobody do what he may not,
         and writes pages of a mapping through any open file it finds. Where the end is when appending, it knows too."""
         with self._lock:
+            _check_held(node)
             if flags & os.O_TRUNC:
                 self._upper.resize(node, 0)
             return Handle(self._lock, self._upper, node, os.O_RDWR)
@@ -179,6 +181,7 @@ class OverlayView(TreeView):
     def setattr(self, node: Node, changed: Changed, opened: Opened | None) -> None:
         """As `View.setattr`; also of what was removed and is still open."""
         with self._lock:
+            _check_held(node)
             now = time.time_ns()
             there = node.parent is not None or node is self.state.root
             if changed.size is not None:
@@ -236,3 +239,10 @@ class OverlayView(TreeView):
         """As `View.rename`."""
         with self._lock:
             self.overlay.rename(self._below(directory, name), self._below(to, new), replace=replace)
+
+
+def _check_held(node: Node) -> None:
+    """Raise ESTALE for a file that was removed, and that nobody has open: its bytes are gone. The kernel then looks its
+    name up once more for whoever had found it just before."""
+    if isinstance(node, FileNode) and node.parent is None and not node.handles:
+        raise failure(errno.ESTALE)
