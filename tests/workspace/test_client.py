@@ -221,7 +221,7 @@ def test_a_save_is_made_also_when_nothing_changed(client: Client) -> None:
 def test_what_no_workspace_is_called(client: Client) -> None:
     for call in (client.save, client.history, client.latest_save_point, client.has_save_points, client.workspace_path):
         with pytest.raises(UnknownError) as refusal:
-            call(workspace="nowhere")  # type: ignore[operator]
+            call(workspace="nowhere")
         assert refusal.value.code == "unknown-worktree"
 
 
@@ -283,7 +283,7 @@ def test_a_call_that_is_cancelled_before_it_begins(client: Client) -> None:
     cancel.set()
     for stop in ({"cancel": cancel}, {"deadline": time.monotonic() - 1}):
         with pytest.raises(JvsError) as stopped:
-            client.save(**stop)  # type: ignore[arg-type]
+            client.save(**stop)
         assert stopped.value.code == "interrupted"
         assert CODES[stopped.value.code].exit == 130
     assert not client.has_save_points()
@@ -361,7 +361,7 @@ def test_importing_the_package_is_cheap() -> None:
         "assert not heavy, heavy\n"
         "assert set(w.__all__) <= set(dir(w))\n"
         "assert all(getattr(w, name) for name in w.__all__)\n"
-        "try:\n    w.nothing\nexcept AttributeError as e:\n    assert 'nothing' in str(e)\nelse:\n    raise SystemExit(1)\n"
+        "assert not hasattr(w, 'nothing')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
