@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -170,7 +169,7 @@ class _Checkout:
         self._target = target
         self._directories = directories
         self._rule = rule
-        self._token = secrets.token_hex(8)
+        self._token = os.urandom(8).hex()
         self._names = disk.TemporaryNames(self._token)
         self._changer = Changer(directories, self._names)
         self._stager = Stager(objects, root, rule, store)

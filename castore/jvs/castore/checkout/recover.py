@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 
@@ -55,7 +54,7 @@ def clean_up(
                 if is_directory and not is_control_name(name):
                     stack.append(disk.join(path, name))
             elif name.endswith(disk.ASIDE) and not _is_saved(objects, path, name, fd, trees):
-                plain = RECOVERED + secrets.token_hex(4).encode("ascii")
+                plain = RECOVERED + os.urandom(4).hex().encode("ascii")
                 disk.put_in_place(name, fd, plain, fd)
                 recovered.append(disk.join(path, plain))
             else:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import struct
 import sys
@@ -367,7 +366,7 @@ class IndexBuilder:
     def _flush(self) -> None:
         if self._fd < 0:
             os.makedirs(os.path.dirname(self._old.path), exist_ok=True)
-            self._temp = f"{self._old.path}.{secrets.token_hex(8)}.tmp"
+            self._temp = f"{self._old.path}.{os.urandom(8).hex()}.tmp"
             self._fd = os.open(self._temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         pieces: list[bytes] = []
         for chunk in self._chunks:
