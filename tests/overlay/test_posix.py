@@ -169,7 +169,7 @@ def test_a_path_never_leads_out(fs: Overlay) -> None:
 
 
 def test_names_that_no_snapshot_may_hold(fs: Overlay) -> None:
-    for name in (".jvs", ".JVS", "full/.jvs"):
+    for name in (".jvs", ".JVS", "full/.jvs", ".jvs-worktrees"):
         for call in ("mkdir", "wb", "symlink"):
             assert number_of(SINGLE[call], fs, name) == errno.EPERM
         assert number_of(fs.rename, "file", name) == errno.EPERM
@@ -312,6 +312,8 @@ def test_times_are_kept_above(fs: Overlay) -> None:
     assert pushed(objects, fs) == before
     assert fs.stat("full").st_nlink == 2
     assert stat.S_ISDIR(fs.stat("/").st_mode)
+    fs.utime("file", ns=(2**65, -(2**65)))  # cut off where the journal's numbers end, as a disk does
+    assert (fs.stat("file").st_atime_ns, fs.stat("file").st_mtime_ns) == (2**64 - 1, -(2**63))
 
 
 def test_copies_share_until_one_is_written(fs: Overlay) -> None:

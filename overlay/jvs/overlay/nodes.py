@@ -18,6 +18,8 @@ from jvs.overlay.extents import Extents
 
 ROOT_INO: Final = 1
 _DERIVED: Final = 1 << 62
+_FIRST_TIME: Final = -(2**63)
+_LAST_TIME: Final = 2**64 - 1
 
 
 class Where(NamedTuple):
@@ -149,6 +151,11 @@ class Directory(_Common):
 
 
 Node: TypeAlias = Directory | FileNode | LinkNode
+
+
+def kept_time(ns: int) -> int:
+    """The nearest time that a journal can hold (of the years 1677 to 2554), as a disk keeps what its inodes can."""
+    return max(_FIRST_TIME, min(ns, _LAST_TIME))
 
 
 def derived_ino(parent: int, name: bytes) -> int:

@@ -25,7 +25,7 @@ from jvs.overlay.changes import Change, changes
 from jvs.overlay.direntry import DirEntries, S, like
 from jvs.overlay.fold import Folded, fold
 from jvs.overlay.handles import Handle, OverlayFile
-from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node
+from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, kept_time
 from jvs.overlay.resolve import AnyPath, Spot, check_length, check_new, entry_at, fail, raw_path, resolve
 from jvs.overlay.upper import Upper
 
@@ -588,7 +588,7 @@ class Overlay:
         atime, mtime = ns or (now, now)
         with self._lock:
             node = self._node(path, follow=follow_symlinks)
-            self._upper.do("utime", node.path(), atime, mtime, now)
+            self._upper.do("utime", node.path(), kept_time(atime), kept_time(mtime), now)
 
     def copy(self, source: AnyPath, target: AnyPath, *, follow_symlinks: bool = True) -> None:
         """Copy by reference, with permission bits: no byte is read or written, whatever is copied. A file takes the

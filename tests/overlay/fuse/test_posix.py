@@ -210,6 +210,9 @@ def test_times(here: Path) -> None:
     assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (1_000_000_007, 2_000_000_009)
     os.utime(path, ns=(-3_000_000_001, -1))  # before the epoch
     assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (-3_000_000_001, -1)
+    os.utime(path, (2.0**35, -(2.0**35)))  # cut off, as a disk does
+    assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (2**64 - 1, -(2**63))
+    os.utime(path, ns=(-3_000_000_001, -1))
 
     class Times(ctypes.Structure):
         _fields_ = (("at", ctypes.c_long), ("ns", ctypes.c_long))

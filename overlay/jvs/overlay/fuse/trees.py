@@ -18,7 +18,7 @@ from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.datafiles import DataFiles
 from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
 from jvs.overlay.handles import Handle
-from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, ino_from
+from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, ino_from, kept_time
 from jvs.overlay.overlay import Overlay
 from jvs.overlay.resolve import MAX_PATH
 from jvs.overlay.state import State
@@ -28,9 +28,11 @@ _KINDS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
 
 
 class TreeView(View):
-    """What snapshots and overlays have in common. control: what the root has as `.jvs`, which no listing shows."""
+    """What snapshots and overlays have in common. control: what the root has as `.jvs`, which no listing shows;
+    renumbered: whether nodes of the base may have other inode numbers than those that follow from their names."""
 
     control: View | None = None
+    renumbered = False
 
     def __init__(self, lock: RLock) -> None:
         self._lock = lock
@@ -73,6 +75,8 @@ class TreeView(View):
                 return []
             found: list[Entry] = []
             for name, item in state.entries(directory):
+                if self.renumbered:  # what is in somebody's hands may have a number of before
+                    item = state.lookup(directory, name) or item
                 if isinstance(item, tuple):
                     found.append((name, _KINDS[item[1]], ino_from(above + name)))
                 else:
@@ -199,8 +203,8 @@ class OverlayView(TreeView):
                 else:
                     node.mode, node.ctime = changed.mode & 0o7777, now
             if changed.atime is not None or changed.mtime is not None:
-                atime = node.atime if changed.atime is None else changed.atime
-                mtime = node.mtime if changed.mtime is None else changed.mtime
+                atime = node.atime if changed.atime is None else kept_time(changed.atime)
+                mtime = node.mtime if changed.mtime is None else kept_time(changed.mtime)
                 if there:
                     self._upper.do("utime", node.path(), atime, mtime, now)
                 else:
