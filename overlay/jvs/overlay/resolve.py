@@ -10,7 +10,7 @@ import errno
 import os
 from typing import Final, NamedTuple
 
-from jvs.castore.names import MAX_NAME, is_control_name
+from jvs.castore.names import MAX_NAME, WORKTREES_FOLDER, is_control_name
 from jvs.overlay.nodes import Directory, LinkNode, Node
 from jvs.overlay.state import State
 
@@ -136,6 +136,6 @@ def check_length(spot: Spot, path: AnyPath) -> None:
 
 
 def check_new(spot: Spot, path: AnyPath) -> None:
-    """Raise PermissionError for a name that no snapshot may hold (`.jvs` in any letter case)."""
-    if is_control_name(spot.name):
+    """Raise PermissionError for a name that no snapshot may hold (`.jvs` in any letter case), or that no push takes."""
+    if is_control_name(spot.name) or spot.name == WORKTREES_FOLDER:
         raise fail(errno.EPERM, path)
