@@ -91,6 +91,7 @@ CODES: dict[str, CodeInfo] = {
     "engine-unusable": CodeInfo(1, 409, "choose another engine: JVS_ENGINE=copy works everywhere"),
     "no-score": CodeInfo(1, 409, "jvs fs sessions (the attempts are there: jvs fs push --session NAME)"),
     "snapshot-in-use": CodeInfo(1, 409, "jvs fs reset LABEL REV"),
+    "worktree-in-use": CodeInfo(1, 409, "jvs worktree list"),
     # the lock of a label
     "lock-conflict": CodeInfo(11, 423, "jvs lock status", "E_LOCK_CONFLICT"),
     "lock-not-held": CodeInfo(11, 409, "jvs lock acquire", "E_LOCK_NOT_HELD"),

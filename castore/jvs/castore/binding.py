@@ -88,7 +88,11 @@ class UnappliedMode(NamedTuple):
 def directory_key(directory: str | bytes) -> str:
     """32 hex digits that name a directory by real path, device and inode. Raises OSError when there is none."""
     real = os.path.realpath(to_bytes(directory) if isinstance(directory, str) else directory)
-    info = os.stat(real)
+    return key_at(real, os.stat(real))
+
+
+def key_at(real: bytes, info: os.stat_result) -> str:
+    """The `directory_key` of the directory whose stat is `info`, when it is at the real path `real`."""
     return blake3(msgpack.packb((real, info.st_dev, info.st_ino))).hexdigest()[:32]
 
 

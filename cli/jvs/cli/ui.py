@@ -87,7 +87,10 @@ class Ui:
         from jvs.workspace.repository.repository import Repository
 
         layout = self.find_repository()
-        return Repository.open(layout, actor=self.actor(), **self.lock_nonce(layout))
+        repository = Repository.open(layout, actor=self.actor(), **self.lock_nonce(layout))
+        for sentence in repository.recovered:
+            self.talk(sentence)
+        return repository
 
     def find_repository(self) -> Layout:
         """Where that repository is, not opened."""

@@ -267,6 +267,23 @@ class Labels:
         note = self._note(message)
         return self._store.transact(lambda txn: moves.rename(txn, note, old, new, expect))
 
+    def rename_in(
+        self,
+        txn: WriteTxn,
+        old: str,
+        new: str,
+        *,
+        message: str = "",
+        meta: Mapping[str, Any] | None = None,
+        autosaves: bool = False,
+    ) -> Entry:
+        """`rename`, in a transaction. autosaves: `new` may be the name of autosaves."""
+        return moves.rename(txn, self._note(message, meta=meta), old, new, undoing=autosaves)
+
+    def delete_in(self, txn: WriteTxn, name: str, *, message: str = "") -> Entry:
+        """`delete`, in a transaction."""
+        return moves.delete(txn, self._note(message), name)
+
     def undo(self, name: str, *, expect: Expect = ANYTHING, message: str = "") -> Entry:
         """See LabelStore."""
         note = self._note(message)

@@ -87,11 +87,17 @@ def bound(repo: Repo) -> Iterator[tuple[bytes, Binding]]:
                 yield os.fsencode(path), binding
 
 
-def stat_index(repo: Repo, directory: str) -> StatIndex:
-    """The stat index of a directory that exists, in the store's `cache/`; close it after use."""
+def stat_index(repo: Repo, directory: str, known_as: str | None = None) -> StatIndex:
+    """The stat index of a directory that exists, in the store's `cache/`; close it after use. known_as: the path it has
+    been at, or will be, if its index is the one for that path."""
     info = os.stat(directory)
-    path = os.path.join(repo.cache_dir, _FOLDER, f"{bindings.directory_key(directory)}.index")
-    return StatIndex(path, bytes.fromhex(repo.store.uuid), (info.st_dev, info.st_ino))
+    key = bindings.key_at(os.fsencode(os.path.realpath(known_as or directory)), info)
+    return StatIndex(index_file(repo, key), bytes.fromhex(repo.store.uuid), (info.st_dev, info.st_ino))
+
+
+def index_file(repo: Repo, key: str) -> str:
+    """Where the stat index is of the directory with that key (see `castore.binding`)."""
+    return os.path.join(repo.cache_dir, _FOLDER, f"{key}.index")
 
 
 def check_apart(repo: Repo, directory: str) -> None:

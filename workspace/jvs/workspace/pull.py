@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jvs.castore import binding as bindings
 from jvs.castore.backend import WriteTxn
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
     from jvs.workspace.repository.layout import Place
+
+T = TypeVar("T")
 
 
 class PullOptions(NamedTuple):
@@ -62,7 +64,7 @@ def pull(
     directories.check_apart(repo, directory)
     made = make_directory(directory)
     try:
-        with bindings.lock(directory), pinned(repo, target, what="pull", if_there=_old_trees(repo, directory)):
+        with bindings.lock(directory), pinned(repo, target, what="pull", if_there=old_trees(repo, directory)):
             try:
                 return _pull_into(repo, resolved, target, directory, options, progress)
             except UnsavedChangesError:
@@ -97,7 +99,7 @@ def _pull_into(
     autosaved = None
     foreseen = options.autosave and options.dry_run  # what is unsaved would have been saved
     if options.autosave and not options.dry_run:
-        base, autosaved = _autosave(repo, directory, binding, base, resolved.label, rehash)
+        base, autosaved = autosave(repo, directory, binding, base, resolved.label, rehash=rehash)
 
     def begin(pending: Pending) -> None:
         directories.save_binding(repo, directory, replace(binding, ca_id=base, pending=pending))
@@ -108,13 +110,13 @@ def _pull_into(
             target,
             directory,
             base=base,
-            pending=_known_pending(repo, binding),
+            pending=known_pending(repo, binding),
             policy=Unsaved.DISCARD if options.discard or foreseen else Unsaved.REFUSE,
             special_modes=options.special_modes,
             unapplied=binding.unapplied,
             index=index,
             begin=begin,
-            progress=_reporter(repo, target, progress),
+            progress=reporter(repo, target, progress),
             dry_run=options.dry_run,
             store=repo.store.path,
         )
@@ -159,51 +161,74 @@ def _result(
     )
 
 
-def _autosave(
-    repo: Repo, directory: str, binding: Binding, base: Digest | None, label: str | None, rehash: bool
+def autosave(
+    repo: Repo,
+    directory: str,
+    binding: Binding,
+    base: Digest | None,
+    label: str | None,
+    *,
+    rehash: bool = False,
+    before: str = "a pull into",
 ) -> tuple[Digest | None, str | None]:
     """Save the directory as it is on `autosave/NAME` when it differs from its base; (the new base, the revision that
-    brings it back)."""
-    directories.settle(repo, directory, binding)
+    brings it back). The caller holds the directory's lock.
+
+    rehash: read every file, whatever its times say; before: what would replace it, as the beginning of the note
+    """
     own = f"directory-{bindings.directory_key(directory)[:12]}"
     name = (binding.label or label or own).removeprefix(f"{AUTOSAVE}/")
     parents = () if binding.entry_id is None else (binding.entry_id,)
+    message = f"before {before} {shorten(display(to_bytes(directory)))}"
+
+    def save(txn: WriteTxn, ca_id: Digest) -> Entry:
+        kept = repo.labels.kept_in(txn, parents)
+        request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=kept, message=message)
+        try:
+            return repo.labels.move_in(txn, request)
+        except UsageError:  # too long behind the prefix, or inside the name of another autosave
+            return repo.labels.move_in(txn, request._replace(name=f"{AUTOSAVE}/{own}"))
+
+    ca_id, entry = store_as_it_is(repo, directory, binding, base, save, rehash)
+    return (base, None) if entry is None else (ca_id, f"{entry.label}@{entry.generation}")
+
+
+def store_as_it_is(
+    repo: Repo,
+    directory: str,
+    binding: Binding,
+    base: Digest | None,
+    save: Callable[[WriteTxn, Digest], T],
+    rehash: bool = False,
+) -> tuple[Digest, T | None]:
+    """Put what is in the directory into the store, where it differs from its base; `save` is called in the transaction
+    that publishes it, to make something keep it. Returns what the directory is, and what `save` returned (None: there
+    was nothing to store). The caller holds the directory's lock."""
+    directories.settle(repo, directory, binding)
     with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
         found = directories.scan(repo, directory, writer, binding=binding, base=base, index=index, rehash=rehash)
         ca_id = found.tree.digest
-        entry = None
+        saved = None
         if ca_id != base and (found.tree.entries or base is not None):
-            message = f"before a pull into {shorten(display(to_bytes(directory)))}"
-
-            def save(txn: WriteTxn) -> Entry:
-                kept = repo.labels.kept_in(txn, parents)
-                request = MoveRequest(f"{AUTOSAVE}/{name}", ca_id, op="autosave", parents=kept, message=message)
-                try:
-                    return repo.labels.move_in(txn, request)
-                except UsageError:  # too long behind the prefix, or inside the name of another autosave
-                    return repo.labels.move_in(txn, request._replace(name=f"{AUTOSAVE}/{own}"))
-
-            entry = writer.publish(save)
+            saved = writer.publish(lambda txn: save(txn, ca_id))
         if found.new_index is not None:
-            if entry is not None or ca_id == base:
+            if saved is not None or ca_id == base:
                 found.new_index.save()
             else:
                 found.new_index.close()
-    if entry is None:
-        return base, None
-    return ca_id, f"{entry.label}@{entry.generation}"
+    return ca_id, saved
 
 
-def _old_trees(repo: Repo, directory: str) -> list[Digest]:
+def old_trees(repo: Repo, directory: str) -> list[Digest]:
     """What the directory is compared with: the snapshot it was, and the one that an interrupted pull was to make."""
     binding = directories.load_binding(repo, directory)
     if binding is None:
         return []
-    base, pending = directories.base_of(repo, binding, None), _known_pending(repo, binding)
+    base, pending = directories.base_of(repo, binding, None), known_pending(repo, binding)
     return [*([] if base is None else [base]), *([] if pending is None else [pending.target])]
 
 
-def _known_pending(repo: Repo, binding: Binding) -> Pending | None:
+def known_pending(repo: Repo, binding: Binding) -> Pending | None:
     """The interrupted pull to be finished, unless its target is no longer in the store."""
     pending = binding.pending
     return pending if pending is not None and repo.has_snapshot(pending.target) else None
@@ -217,7 +242,7 @@ def _own_label(place: Place | None) -> str | None:
     return position.label_of(place, None)
 
 
-def _reporter(repo: Repo, target: Digest, progress: Progress | None) -> Callable[[Written], None] | None:
+def reporter(repo: Repo, target: Digest, progress: Progress | None) -> Callable[[Written], None] | None:
     if progress is None:
         return None
     total = repo.objects.tree(target).bytes

@@ -195,6 +195,20 @@ class FileClock:
         return None if sample is None else sample.now()
 
 
+def stamped_before(fd: int, patience: float = 0.1) -> int | None:
+    """A time (ns) by the clock of the file system that the open directory lies on: whatever is changed there from now
+    on is stamped later. Waits for that clock to tick, which takes some milliseconds. None where there is no telling in
+    `patience` seconds: there only `FileClock.settled_before` helps."""
+    first = _temporary_stamp(fd)
+    deadline = time.monotonic() + patience
+    while first is not None and time.monotonic() < deadline:
+        stamp = _temporary_stamp(fd)
+        if stamp is None or stamp > first:
+            return first if stamp is not None else None
+        time.sleep(0.001)
+    return None
+
+
 def trusted_row(row: Row, settled: int) -> Row:
     """`row` as it may be kept in a stat index, where times after `settled` are not to be believed."""
     if len(row) == 3 or (len(row) == 6 and (row[3] > settled or row[4] > settled)):

@@ -15,12 +15,30 @@ from jvs.cli.verb import labels, verb
 
 if TYPE_CHECKING:
     from jvs.labels.model import Entry
+    from jvs.workspace.repo import Repo
 
 EXAMPLES = """
 jvs fs log main
 jvs fs log main --limit 5
 jvs fs log main --json | jq '.log[-1]'
 """
+
+LOG_FIELDS = {
+    "label": "the label",
+    "log[].at": "when, ISO 8601 UTC; the entries are oldest first",
+    "log[].from": "id of the snapshot before, null when the label did not exist",
+    "log[].to": "id of the snapshot after, null when it was deleted",
+    "log[].op": "`create`, `push`, `force`, `reset`, `merge`, `repoint`, `rename`, `delete`, `undelete` ...",
+    "log[].message": "why",
+    "log[].generation": "the label's generation after the move",
+    "log[].entry_id": "id of the entry",
+    "log[].actor": "who",
+    "log[].tags": "its tags",
+    "log[].parents": "ids of the entries this content came from",
+    "log[].prev": "id of the label's entry before this one, or null",
+    "log[].meta": "facts that programs attached",
+    "log[].dropped": "true when message, actor, tags and meta were dropped by retention",
+}
 
 _ROWS_AT_ONCE = 100
 """Lines aligned with one another; a history of a million entries is not held in memory."""
@@ -29,22 +47,7 @@ _ROWS_AT_ONCE = 100
 @verb(
     "log",
     examples=EXAMPLES,
-    fields={
-        "label": "the label",
-        "log[].at": "when, ISO 8601 UTC; the entries are oldest first",
-        "log[].from": "id of the snapshot before, null when the label did not exist",
-        "log[].to": "id of the snapshot after, null when it was deleted",
-        "log[].op": "`create`, `push`, `force`, `reset`, `merge`, `repoint`, `rename`, `delete`, `undelete` ...",
-        "log[].message": "why",
-        "log[].generation": "the label's generation after the move",
-        "log[].entry_id": "id of the entry",
-        "log[].actor": "who",
-        "log[].tags": "its tags",
-        "log[].parents": "ids of the entries this content came from",
-        "log[].prev": "id of the label's entry before this one, or null",
-        "log[].meta": "facts that programs attached",
-        "log[].dropped": "true when message, actor, tags and meta were dropped by retention",
-    },
+    fields=LOG_FIELDS,
 )
 @click.argument("label", shell_complete=labels)
 @click.option(
@@ -57,18 +60,23 @@ _ROWS_AT_ONCE = 100
 def log(ui: Ui, label: str, limit: int | None) -> int:
     """Show where LABEL has been: newest first (oldest first with --json). With -q the ids of the entries."""
     with ui.open_repo() as repo:
-        if ui.json:
-            from jvs.workspace.pointers import move_json
+        return show_log(ui, repo, label, limit)
 
-            ui.stream({"label": label}, "log", map(move_json, repo.log_oldest_first(label, limit or None)))
-            return 0
-        wanted = max(ui.screen()[1] - 3, 10) if limit is None else limit
-        entries = repo.log(label, wanted + 1 if wanted else None)
-        shown = islice(entries, wanted) if wanted else entries
-        for line in (entry.id.hex() for entry in shown) if ui.quiet else _lines(ui, shown):
-            ui.say(line)
-        if limit is None and next(entries, None) is not None:
-            ui.talk(f"there is more: jvs fs log {label} --limit 0")
+
+def show_log(ui: Ui, repo: Repo, label: str, limit: int | None) -> int:
+    """Print where a label has been."""
+    if ui.json:
+        from jvs.workspace.pointers import move_json
+
+        ui.stream({"label": label}, "log", map(move_json, repo.log_oldest_first(label, limit or None)))
+        return 0
+    wanted = max(ui.screen()[1] - 3, 10) if limit is None else limit
+    entries = repo.log(label, wanted + 1 if wanted else None)
+    shown = islice(entries, wanted) if wanted else entries
+    for line in (entry.id.hex() for entry in shown) if ui.quiet else _lines(ui, shown):
+        ui.say(line)
+    if limit is None and next(entries, None) is not None:
+        ui.talk(f"there is more: jvs fs log {label} --limit 0")
     return 0
 
 

@@ -104,9 +104,9 @@ def diff(repository: Repository, name: str, from_: str | None = None, to: str | 
     the worktree stands at. See `SavePoints.find` for what they may be. Raises CollectedError."""
     after = None if to is None else repository.find(to, name)
     before = repository.head(name) if from_ is None else repository.find(from_, name)
-    old = None if before is None else _root(repository, before)
+    old = None if before is None else root_of(repository, before)
     if after is not None:
-        found = difference(repository.repo.objects.page, old, _root(repository, after), renames=False)
+        found = difference(repository.repo.objects.page, old, root_of(repository, after), renames=False)
         return Differences(before, after, found)
     return Differences(before, None, unsaved(repository, name, old))
 
@@ -137,7 +137,8 @@ def status(repository: Repository, name: str) -> Status:
     return Status(name, path, standing, head, latest, changes, interrupted)
 
 
-def _root(repository: Repository, save_point: SavePoint) -> Digest:
+def root_of(repository: Repository, save_point: SavePoint) -> Digest:
+    """The snapshot that a save point is. Raises CollectedError when it is no longer in the store."""
     root = bytes.fromhex(save_point.payload_root_hash)
     if not repository.repo.has_snapshot(root):
         raise CollectedError(

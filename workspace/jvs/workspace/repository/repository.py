@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jvs.errors import UsageError
 from jvs.workspace.repo import Repo
 from jvs.workspace.repository import position
+from jvs.workspace.repository.intents import any_there
 from jvs.workspace.repository.layout import MAIN, Layout, Place, label_for
 from jvs.workspace.repository.savepoints import SavePoint, SavePoints
 from jvs.workspace.repository.settings import Settings, load_settings
@@ -29,11 +30,19 @@ class Repository:
         self.repo = repo
         self.registry = Registry(layout)
         self.settings: Settings = load_settings(layout)
+        self.recovered: list[str] = []
+        """What was finished when it was opened, as sentences for people."""
 
     @classmethod
     def open(cls, layout: Layout, *, actor: str, nonce: str | None = None, noted: str | None = None) -> Repository:
-        """Open the repository that `find_layout` found. nonce, noted: of the lock that its user holds; see `Repo`."""
-        return cls(layout, Repo.open(layout.store(), actor=actor, nonce=nonce, noted=noted))
+        """Open the repository that `find_layout` found, and see to what a killed process has left half-done there.
+        nonce, noted: of the lock that its user holds; see `Repo`."""
+        repository = cls(layout, Repo.open(layout.store(), actor=actor, nonce=nonce, noted=noted))
+        if any_there(layout):
+            from jvs.workspace.repository.recovery import recover  # hardly ever needed
+
+            repository.recovered = recover(repository)
+        return repository
 
     def close(self) -> None:
         """Release the store; idempotent."""
