@@ -15,7 +15,7 @@ from jvs.errors import IntegrityError
 from jvs.labels import Labels, purges
 from jvs.labels.model import Skeleton, decode_skeleton
 from jvs.labels.replay import replay
-from jvs.labels.tables import ALL_TABLES
+from jvs.labels.tables import ALL_TABLES, Span
 from tests.labels.support import DAY_MS, Desk, put_snapshot
 
 
@@ -38,6 +38,10 @@ def history() -> Desk:
     labels.create_ref("bare", b)
     labels.create_ref("deleted", b)
     labels.delete_ref("deleted")
+    labels.compare_and_set("tree", None, a, meta={"in": "01"})
+    labels.stand("02", [a, b], [Span(first.uid, 1, 1)])
+    labels.stand("03", [a], [])
+    labels.leave(["03", "04"])
     labels.record_act("restore", "main", reason="why", details={"to": "a"})
     labels.record_detached(desk.snapshot("c"))
     labels.undo("main")
@@ -94,7 +98,7 @@ def lock_some(desk: Desk) -> None:
     labels.acquire_lock("fresh")
 
 
-ENTRIES = 18
+ENTRIES = 19
 
 
 def rebuild(records: list[JournalRecord]) -> tuple[MemoryStore, list[Digest]]:

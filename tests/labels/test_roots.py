@@ -17,7 +17,7 @@ from jvs.errors import CollectedError, IndexDamagedError, StateError
 from jvs.labels import ANYTHING, Labels
 from jvs.labels.records import write_trusted
 from jvs.labels.roots import CLOCK_JUMP_MS, REASONS, Root, gc_time, roots, store_clock
-from jvs.labels.tables import ALL_TABLES, ENTRIES, entry_key, pack_row
+from jvs.labels.tables import ALL_TABLES, ENTRIES, Span, entry_key, pack_row
 from tests.conftest import TORTURE
 from tests.labels.support import DAY_MS, Desk, put_snapshot
 
@@ -80,6 +80,7 @@ def test_every_reason_there_is() -> None:
     pin = labels.pin(desk.snapshot("pinned"))
     labels.create_ref("v1.0", desk.snapshot("named"))
     labels.record_detached(desk.snapshot("detached"))
+    labels.stand("0a", [desk.snapshot("stood")], [Span(first.uid, 1, 1)])
     by_reason: dict[str, set[tuple[Digest, str | None, str]]] = {}
     for root in found(desk):
         assert not root.leaving
@@ -95,6 +96,7 @@ def test_every_reason_there_is() -> None:
     assert by_reason["pin"] == {(desk.snapshot("pinned"), None, pin.id.hex())}
     assert by_reason["ref"] == {(desk.snapshot("named"), None, "v1.0")}
     assert by_reason["detached"] == {(desk.snapshot("detached"), None, "")}
+    assert by_reason["worktree"] == {(desk.snapshot("stood"), "main", "0a")}
 
 
 def test_a_tag_keeps_its_entry_until_it_is_deleted() -> None:

@@ -40,6 +40,10 @@ OPS: Final = (
 HOUSEKEEPING: Final = frozenset({"checkpoint", "purge"})
 """Ops of entries that the collector wrote: no move of anybody's, so they are not counted, undone or expected."""
 
+WORKTREE: Final = "in"
+"""Key of an entry's meta: the mark of the worktree that it was saved from, which stands there from then on (see
+`positions`)."""
+
 UID_SIZE: Final = 16
 MAX_MESSAGE: Final = 4096
 """Longest message, in bytes of UTF-8."""

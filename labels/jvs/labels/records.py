@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from jvs.castore.backend import ReadTxn, WriteTxn
 from jvs.castore.digest import DIGEST_SIZE, Digest, body_digest, entry_digest
 from jvs.errors import IntegrityError
-from jvs.labels.model import Body, Entry, Skeleton, decode_body, decode_skeleton, join_entry
+from jvs.labels.model import WORKTREE, Body, Entry, Skeleton, decode_body, decode_skeleton, join_entry
+from jvs.labels.names import is_autosave_name
 from jvs.labels.tables import (
     CLOCK,
     DELETED,
@@ -26,6 +27,7 @@ from jvs.labels.tables import (
     LOCKS,
     NEEDED,
     PINS,
+    POSITIONS,
     REFERRED,
     REFS,
     RETENTION,
@@ -40,13 +42,17 @@ from jvs.labels.tables import (
     Owner,
     PinRow,
     PolicyRow,
+    PositionRow,
     RefRow,
+    Span,
     TagRow,
     ending_of,
     entry_bytes,
     entry_key,
     floor_of,
+    is_mark,
     lock_row,
+    mark_key,
     name_key,
     newest_span,
     number,
@@ -73,6 +79,8 @@ LOCK_OP: Final = "lock."
 """Journal ops of locks: this and what was done, e.g. `lock.acquire`. Each has the whole row."""
 REF_OP: Final = "ref"
 UNREF_OP: Final = "unref"
+STAND_OP: Final = "stand"
+LEAVE_OP: Final = "leave"
 FORGET_OP: Final = "forget"
 TRUNCATE_OP: Final = "truncate"
 REMOVE_OP: Final = "remove"
@@ -182,6 +190,19 @@ def write_unref(txn: WriteTxn, name: str, actor: str, message: str) -> None:
     """Journal and apply the end of a ref."""
     txn.journal(UNREF_OP, {"name": name}, {"actor": actor, "message": message})
     apply_unref(txn, name)
+
+
+def write_stand(txn: WriteTxn, mark: str, row: PositionRow, actor: str) -> None:
+    """Journal and apply where a worktree stands."""
+    skeleton = {"mark": mark, "snapshots": list(row.snapshots), "spans": [list(span) for span in row.spans]}
+    txn.journal(STAND_OP, skeleton, {"actor": actor})
+    apply_stand(txn, mark, row)
+
+
+def write_leave(txn: WriteTxn, marks: Sequence[str], actor: str) -> None:
+    """Journal and apply that these worktrees (at most MAX_LISTED) stand nowhere any more."""
+    txn.journal(LEAVE_OP, {"marks": list(marks)}, {"actor": actor})
+    apply_leave(txn, marks)
 
 
 def write_forget(txn: WriteTxn, name: str, generation: int, actor: str) -> None:
@@ -323,6 +344,17 @@ def _place_of_ref(txn: ReadTxn, name: str, entry_id: Digest) -> tuple[bytes, int
     return place
 
 
+def apply_stand(txn: WriteTxn, mark: str, row: PositionRow) -> None:
+    """A worktree stands there."""
+    txn.put(POSITIONS, mark_key(mark), pack_row(row))
+
+
+def apply_leave(txn: WriteTxn, marks: Sequence[str]) -> None:
+    """Worktrees stand nowhere any more."""
+    for mark in marks:
+        txn.delete(POSITIONS, mark_key(mark))
+
+
 def apply_forget(txn: WriteTxn, name: str, generation: int) -> None:
     """A deleted label can no longer come back; its name keeps its tombstone. Raises IntegrityError when there is no
     such deleted label."""
@@ -397,6 +429,10 @@ def _apply(txn: WriteTxn, move: Move, skeleton: Skeleton, body: Body | None) -> 
         row = tag_row(txn, tag)
         txn.put(TAGS, name_key(tag), pack_row((row.last + 1, row.floor)))
         txn.put(TAGGED, span_key(tag, row.last + 1), key)
+    mark = None if body is None else body.meta.get(WORKTREE)
+    if isinstance(mark, str) and is_mark(mark) and skeleton.to is not None and not is_autosave_name(move.name):
+        span = Span(skeleton.uid, skeleton.generation, skeleton.generation)
+        apply_stand(txn, mark, PositionRow((skeleton.to,), (span,)))
     return entry_id
 
 

@@ -28,11 +28,13 @@ from jvs.labels.records import (
     DETACH_OP,
     FORGET_OP,
     LABEL_OP,
+    LEAVE_OP,
     LOCK_OP,
     PIN_OP,
     REF_OP,
     REMOVE_OP,
     RETENTION_OP,
+    STAND_OP,
     TRUNCATE_OP,
     TRUST_OP,
     UNDETACH_OP,
@@ -41,12 +43,14 @@ from jvs.labels.records import (
     UNTAG_OP,
     apply_detached,
     apply_forget,
+    apply_leave,
     apply_lock,
     apply_move,
     apply_pin,
     apply_ref,
     apply_remove,
     apply_retention,
+    apply_stand,
     apply_truncate,
     apply_trusted,
     apply_undetached,
@@ -57,7 +61,7 @@ from jvs.labels.records import (
 )
 from jvs.labels.retention import decode_policy
 from jvs.labels.roots import roots
-from jvs.labels.tables import PIN_ID_SIZE, LockRow, PinRow, RefRow
+from jvs.labels.tables import PIN_ID_SIZE, LockRow, PinRow, PositionRow, RefRow, Span, is_mark
 
 
 def replay(txn: WriteTxn, records: Iterable[JournalRecord]) -> Iterator[Digest]:
@@ -116,6 +120,26 @@ class _Fields:
             raise self._damaged()
         return values
 
+    def mark(self, value: object) -> str:
+        if not isinstance(value, str) or not is_mark(value):
+            raise self._damaged()
+        return value
+
+    def marks(self, name: str) -> list[str]:
+        return [self.mark(value) for value in self._checked(name, list)]
+
+    def spans(self, name: str) -> tuple[Span, ...]:
+        found = []
+        for value in self._checked(name, list):
+            if not isinstance(value, list) or len(value) != len(Span._fields):
+                raise self._damaged()
+            span = Span(*value)
+            numbers = type(span.first) is int and (span.last is None or type(span.last) is int)
+            if type(span.uid) is not bytes or len(span.uid) != UID_SIZE or not numbers or span.first < 1:
+                raise self._damaged()
+            found.append(span)
+        return tuple(found)
+
     def said(self, name: str) -> str:
         """A field of the body; empty when the body was dropped."""
         value = (self._record.body or {}).get(name, "")
@@ -166,6 +190,11 @@ def _ref(txn: WriteTxn, fields: _Fields) -> None:
     apply_ref(txn, fields.text("name"), row)
 
 
+def _stand(txn: WriteTxn, fields: _Fields) -> None:
+    row = PositionRow(tuple(fields.raws("snapshots", DIGEST_SIZE)), fields.spans("spans"))
+    apply_stand(txn, fields.mark(fields.text("mark")), row)
+
+
 def _truncate(txn: WriteTxn, fields: _Fields) -> None:
     apply_truncate(txn, fields.raw("uid", UID_SIZE), fields.numbers("generations"), fields.number("floor"))
 
@@ -186,6 +215,8 @@ _APPLY: Final[dict[str, Callable[[WriteTxn, _Fields], None]]] = {
     UNPIN_OP: lambda txn, fields: apply_unpin(txn, fields.raws("ids", PIN_ID_SIZE)),
     REF_OP: _ref,
     UNREF_OP: lambda txn, fields: apply_unref(txn, fields.text("name")),
+    STAND_OP: _stand,
+    LEAVE_OP: lambda txn, fields: apply_leave(txn, fields.marks("marks")),
     FORGET_OP: lambda txn, fields: apply_forget(txn, fields.text("label"), fields.number("generation")),
     TRUNCATE_OP: _truncate,
     TRUST_OP: lambda txn, fields: apply_trusted(txn, fields.number("at_ms")),

@@ -1,4 +1,5 @@
-"""The roots of the pointer plane: every snapshot that a label, entry, tag, ref, pin or record protects, and why.
+"""The roots of the pointer plane: every snapshot that a label, entry, tag, ref, pin, worktree or record protects, and
+why.
 
 What protects is what is written down: a head, an entry that still has its body, a deleted label that was not
 forgotten, a pin, a detached record. Time takes none of these away by itself. What has left its window is only marked
@@ -22,6 +23,7 @@ from jvs.labels.moves import DETACHED_TTL_MS
 from jvs.labels.names import is_autosave_name
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
+from jvs.labels.positions import Standings
 from jvs.labels.purges import current
 from jvs.labels.records import detached_at, detached_parents, tag_row
 from jvs.labels.retention import Keeper, Policies
@@ -38,8 +40,10 @@ from jvs.labels.tables import (
     entries_between,
     entry_bytes,
     floor_of,
+    owner_of,
     pin_rows,
     policy_rows,
+    position_rows,
     ref_rows,
     skeleton_of,
     split_entry_key,
@@ -57,8 +61,9 @@ BASE: Final = "base"
 TAG: Final = "tag"
 PIN: Final = "pin"
 REF: Final = "ref"
+POSITION: Final = "worktree"
 DETACHED_RECORD: Final = "detached"
-REASONS: Final = (HEAD, REFLOG, TAG, REF, PIN, DELETED_LABEL, DETACHED_RECORD, BASE, AUTOSAVE)
+REASONS: Final = (HEAD, REFLOG, TAG, REF, PIN, DELETED_LABEL, DETACHED_RECORD, BASE, AUTOSAVE, POSITION)
 """The groups in which a plan shows what is protected."""
 
 CLOCK_JUMP_MS: Final = 7 * UNITS["d"]
@@ -110,23 +115,28 @@ def roots(txn: ReadTxn, now_ms: int, *, every_base: bool = False) -> Iterator[Ro
 
 
 def _roots(txn: ReadTxn, now_ms: int, every_base: bool) -> Iterator[Root]:
-    policies, bases = stored_policies(txn), Bases(txn)
+    policies, bases, standings = stored_policies(txn), Bases(txn), Standings(txn)
     due: set[bytes] = set()
     for key, raw in txn.scan(DELETED):
         name, head = key[: key.index(0)].decode("utf-8"), unpack_head(raw)
-        if deletion_due(policies, name, head, now_ms):
+        over = deletion_due(policies, standings, name, head, now_ms)
+        if over:
             due.add(head.uid)
-        yield from _of_deleted(txn, name, head, policies, now_ms)
+        yield from _of_deleted(txn, name, head, policies, due=over)
     for key, raw in txn.scan(LABELS):
         name, head = key.decode("utf-8"), unpack_head(raw)
-        yield from _of_label(txn, name, head, policies, now_ms)
+        yield from _of_label(txn, name, head, policies, standings, now_ms)
         for base in _present(txn, bases.of(head), every_base):
             yield Root(base, BASE, name, "", head.upstream in due)  # nobody merges with what is forgotten
     for uid, raw in txn.scan(FORGOTTEN):
-        yield from _of_forgotten(txn, uid, Ending(*unpack_row(raw, len(Ending._fields))))
+        yield from _of_forgotten(txn, uid, Ending(*unpack_row(raw, len(Ending._fields))), standings)
     yield from _tagged(txn)
     for name, ref in ref_rows(txn):
         yield Root(ref.ca_id, REF, None, name)
+    for mark, position in position_rows(txn):
+        named = owner_of(txn, position.spans[0].uid) if position.spans else None
+        for snapshot in position.snapshots:
+            yield Root(snapshot, POSITION, None if named is None else named.name, mark)
     for pin in list_pins(txn):
         yield Root(pin.ca_id, PIN, None, pin.id.hex(), not pin.protects(now_ms))
     for ca_id, raw in txn.scan(DETACHED):
@@ -220,8 +230,10 @@ def _in_reflog(txn: ReadTxn, head: Head, edge_ms: int) -> tuple[int | None, int]
     return before, after
 
 
-def deletion_due(policies: Policies, name: str, head: Head, now_ms: int) -> bool:
-    """Whether a deleted label has left its window."""
+def deletion_due(policies: Policies, standings: Standings, name: str, head: Head, now_ms: int) -> bool:
+    """Whether a deleted label has left its window, and no worktree needs it."""
+    if standings.need(head.uid):
+        return False
     kept_ms = policies.of(name)[1].deleted_ms
     return not kept_ms or now_ms - head.at_ms > kept_ms
 
@@ -231,10 +243,12 @@ def detached_expired(raw: bytes, now_ms: int) -> bool:
     return now_ms - detached_at(raw) > DETACHED_TTL_MS
 
 
-def _of_label(txn: ReadTxn, name: str, head: Head, policies: Policies, now_ms: int) -> Iterator[Root]:
+def _of_label(
+    txn: ReadTxn, name: str, head: Head, policies: Policies, standings: Standings, now_ms: int
+) -> Iterator[Root]:
     autosave = is_autosave_name(name)
     yield Root(head.ca_id, AUTOSAVE if autosave else HEAD, name)
-    window = Window(head.uid, Keeper(policies.of(name)[1], now_ms))
+    window = Window(head.uid, Keeper(policies.of(name)[1], now_ms), standings)
     for generation, skeleton, body in entries_between(
         txn, head.uid, floor_of(txn, head.uid) + 1, head.generation, reverse=True
     ):
@@ -250,26 +264,25 @@ def _of_entry(to: Digest | None, name: str, reason: str, reasons: tuple[str, ...
         yield Root(to, reason, name, ", ".join(reasons), not reasons)
 
 
-def _of_deleted(txn: ReadTxn, name: str, head: Head, policies: Policies, now_ms: int) -> Iterator[Root]:
-    due = deletion_due(policies, name, head, now_ms)
+def _of_deleted(txn: ReadTxn, name: str, head: Head, policies: Policies, *, due: bool) -> Iterator[Root]:
     detail = f"keep-deleted {duration_text(policies.of(name)[1].deleted_ms)}"
     yield Root(head.ca_id, DELETED_LABEL, name, detail, due)
-    for to in _with_bodies(txn, head.uid, head.generation):
+    for _generation, to in _with_bodies(txn, head.uid, head.generation):
         yield Root(to, DELETED_LABEL, name, detail, due)
 
 
-def _of_forgotten(txn: ReadTxn, uid: bytes, ending: Ending) -> Iterator[Root]:
+def _of_forgotten(txn: ReadTxn, uid: bytes, ending: Ending, standings: Standings) -> Iterator[Root]:
     """What truncation has not come to yet. Tagged entries come by their tags as well."""
-    for to in _with_bodies(txn, uid, ending.generation):
-        yield Root(to, DELETED_LABEL, leaving=True)
+    for generation, to in _with_bodies(txn, uid, ending.generation):
+        yield Root(to, DELETED_LABEL, leaving=not standings.keep(uid, generation))
 
 
-def _with_bodies(txn: ReadTxn, uid: bytes, last: int) -> Iterator[Digest]:
-    """The snapshots of the entries that still have their bodies."""
-    for _generation, skeleton, body in entries_between(txn, uid, floor_of(txn, uid) + 1, last):
+def _with_bodies(txn: ReadTxn, uid: bytes, last: int) -> Iterator[tuple[int, Digest]]:
+    """(generation, snapshot) of the entries that still have their bodies."""
+    for generation, skeleton, body in entries_between(txn, uid, floor_of(txn, uid) + 1, last):
         to = None if body is None else glance(skeleton).to
         if to is not None:
-            yield to
+            yield generation, to
 
 
 def _tagged(txn: ReadTxn) -> Iterator[Root]:

@@ -15,12 +15,13 @@ from jvs.labels.moves import MoveRequest, Note
 from jvs.labels.names import AUTOSAVE, check_label_name, check_tag
 from jvs.labels.pins import Pin
 from jvs.labels.revisions import Resolved, Revision
-from jvs.labels.tables import head_of
+from jvs.labels.tables import PositionRow, Span, head_of, position_row
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from jvs.labels.policies import SetPolicy
+    from jvs.labels.positions import Position
     from jvs.labels.refs import Ref
     from jvs.labels.retention import Policy
     from jvs.labels.truncation import Expired
@@ -379,6 +380,30 @@ class Labels:
 
         note = self._note(message)
         return self._store.transact(lambda txn: refs.delete_ref(txn, note, name))
+
+    def positions(self) -> Sequence[Position]:
+        """Where all worktrees stand that use this store (see `positions`)."""
+        from jvs.labels import positions
+
+        with self._store.read() as txn:
+            return positions.list_positions(txn)
+
+    def stand(self, mark: str, snapshots: Sequence[Digest], spans: Sequence[Span]) -> bool:
+        """Record where a worktree stands: what is there is kept, see `positions.stand`."""
+        from jvs.labels import positions
+
+        with self._store.read() as txn:
+            if position_row(txn, mark) == PositionRow(tuple(dict.fromkeys(snapshots)), tuple(spans)):
+                return False
+        note = self._note()
+        return self._store.transact(lambda txn: positions.stand(txn, note, mark, snapshots, spans))
+
+    def leave(self, marks: Sequence[str]) -> int:
+        """Forget where worktrees stood; how many of them were known."""
+        from jvs.labels import positions
+
+        note = self._note()
+        return self._store.transact(lambda txn: positions.leave(txn, note, marks))
 
     def record_act(
         self,

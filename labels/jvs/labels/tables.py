@@ -14,6 +14,7 @@
     LOCKS       name                         -> LockRow                   who may move the label of that name
     REFS        name                         -> RefRow                    names that never move
     REFERRED    uid generation ref           -> nothing                   entries that a ref names
+    POSITIONS   mark                         -> PositionRow               where worktrees stand
     RETENTION   pattern                      -> PolicyRow                 which labels obey which policy
     FORGOTTEN   uid                          -> Ending                    deleted labels that cannot come back
     FLOORS      uid                          -> generation                no entry up to that one has a body
@@ -39,7 +40,7 @@ import msgpack
 from jvs.castore.backend import ReadTxn, Table, WriteTxn
 from jvs.castore.digest import Digest, entry_digest
 from jvs.castore.purged import PURGED
-from jvs.errors import IndexDamagedError
+from jvs.errors import IndexDamagedError, UsageError
 from jvs.labels.model import UID_SIZE, Entry, Skeleton, decode_entry, decode_skeleton
 
 LABELS: Final = Table("labels")
@@ -56,6 +57,7 @@ PINS: Final = Table("pins")
 LOCKS: Final = Table("locks")
 REFS: Final = Table("refs")
 REFERRED: Final = Table("referred")
+POSITIONS: Final = Table("positions")
 RETENTION: Final = Table("retention")
 FORGOTTEN: Final = Table("forgotten")
 FLOORS: Final = Table("floors")
@@ -80,6 +82,7 @@ ALL_TABLES: Final = (
     LOCKS,
     REFS,
     REFERRED,
+    POSITIONS,
     RETENTION,
     FORGOTTEN,
     FLOORS,
@@ -169,6 +172,21 @@ class RefRow(NamedTuple):
     description: str
 
 
+class Span(NamedTuple):
+    """Entries of one label, from the generation `first` to `last` (None: and all that come)."""
+
+    uid: bytes
+    first: int
+    last: int | None
+
+
+class PositionRow(NamedTuple):
+    """Where a worktree stands: the snapshots, and the entries, that are kept for it."""
+
+    snapshots: tuple[Digest, ...]
+    spans: tuple[Span, ...]
+
+
 class PolicyRow(NamedTuple):
     """A policy's canonical bytes (None: it was unset), the number of that change, and when it was made."""
 
@@ -188,6 +206,9 @@ class Ending(NamedTuple):
 
 PIN_ID_SIZE: Final = 16
 """Bytes in the id of a pin; random."""
+
+_MARK_CHARS: Final = frozenset("0123456789abcdef")
+_MAX_MARK: Final = 64
 
 
 def number(value: int) -> bytes:
@@ -253,6 +274,35 @@ def refs_to(txn: ReadTxn, uid: bytes, generation: int) -> list[str]:
     """The names of the refs to an entry."""
     key = entry_key(uid, generation)
     return [found[len(key) :].decode("utf-8") for found, _ in txn.scan(REFERRED, key, key + b"\xff")]
+
+
+def is_mark(mark: object) -> bool:
+    """Whether that is the mark of a worktree: 1 to 64 hex digits."""
+    return isinstance(mark, str) and 0 < len(mark) <= _MAX_MARK and not set(mark) - _MARK_CHARS
+
+
+def mark_key(mark: str) -> bytes:
+    """The key of a worktree in POSITIONS. Raises UsageError for what is no mark."""
+    if not is_mark(mark):
+        raise UsageError(f"{mark[:80]!a} is no mark of a worktree")
+    return mark.encode()
+
+
+def position_row(txn: ReadTxn, mark: str) -> PositionRow | None:
+    """Where the worktree of that mark stands; None: it is not known."""
+    raw = txn.get(POSITIONS, mark_key(mark))
+    return None if raw is None else _unpack_position(raw)
+
+
+def position_rows(txn: ReadTxn) -> Iterator[tuple[str, PositionRow]]:
+    """(mark, position) of every worktree, in order."""
+    for key, raw in txn.scan(POSITIONS):
+        yield key.decode("ascii"), _unpack_position(raw)
+
+
+def _unpack_position(raw: bytes) -> PositionRow:
+    snapshots, spans = unpack_row(raw, len(PositionRow._fields))
+    return PositionRow(tuple(snapshots), tuple(Span(*span) for span in spans))
 
 
 def lock_row(txn: ReadTxn, name: str) -> LockRow | None:

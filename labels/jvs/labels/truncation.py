@@ -22,6 +22,7 @@ from jvs.labels.model import Spared, nothing_spared
 from jvs.labels.moves import Note
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
+from jvs.labels.positions import Standings
 from jvs.labels.records import (
     MAX_LISTED,
     write_forget,
@@ -84,11 +85,12 @@ def expire(store: MetaStore, note: Note, spared: Spared = nothing_spared) -> Ite
     while True:
         jobs: list[tuple[str, _Job]] = []
         with store.read() as txn:
-            revision, policies = policy_revision(txn), stored_policies(txn)
+            revision, policies, standings = policy_revision(txn), stored_policies(txn), Standings(txn)
             rows = list(islice(txn.scan(LABELS, after), PAGE))
             for key, raw in rows:
                 name = key.decode("utf-8")
-                job = _job(txn, store, note, _Label(name, *policies.of(name), revision), unpack_head(raw), spared)
+                label = _Label(name, *policies.of(name), revision)
+                job = _job(txn, store, note, label, unpack_head(raw), standings, spared)
                 jobs += [] if job is None else [(name, job)]
         for name, job in jobs:
             yield from job.run()
@@ -117,18 +119,20 @@ def truncate(store: MetaStore, note: Note, name: str, spared: Spared = nothing_s
             if raw is None:
                 return
             label = _Label(name, *stored_policies(txn).of(name), policy_revision(txn))
-            job = _job(txn, store, note, label, unpack_head(raw), spared)
+            job = _job(txn, store, note, label, unpack_head(raw), Standings(txn), spared)
         if job is None:
             return
         yield from job.run()
         outdated = job.outdated
 
 
-def _job(txn: ReadTxn, store: MetaStore, note: Note, label: _Label, head: Head, spared: Spared) -> _Job | None:
+def _job(
+    txn: ReadTxn, store: MetaStore, note: Note, label: _Label, head: Head, standings: Standings, spared: Spared
+) -> _Job | None:
     """What is to be done about a live label; None: nothing."""
     if label.policy.keeps_all:
         return None
-    window = Window(head.uid, Keeper(label.policy, note.now_ms), spared)
+    window = Window(head.uid, Keeper(label.policy, note.now_ms), standings, spared)
     return _Job(store, note, head.uid, head.generation, floor_of(txn, head.uid), window, label)
 
 
@@ -207,6 +211,9 @@ class _Job:
         """How many bodies were there to be dropped; None: something changed, nothing was done."""
         if not self._current(txn) or any(refs_to(txn, self.uid, generation) for generation in generations):
             return None  # a ref was made meanwhile: its entry keeps its body
+        standings = Standings(txn)
+        if any(standings.keep(self.uid, generation) for generation in generations):
+            return None  # a worktree was put there meanwhile
         there = [generation for generation in generations if _has_body(txn, self.uid, generation)]
         if there and not self._wrote and self._label is not None:
             self._checkpoint(txn, self._label)
@@ -238,9 +245,9 @@ def _forget(store: MetaStore, note: Note, spared: Spared) -> Iterator[Expired]:
     """Forget the deleted labels that have left their window."""
     while True:
         with store.read() as txn:
-            revision, policies = policy_revision(txn), stored_policies(txn)
+            revision, policies, standings = policy_revision(txn), stored_policies(txn), Standings(txn)
             heads = ((_deleted_name(key), unpack_head(raw)) for key, raw in txn.scan(DELETED))
-            over = ((name, head) for name, head in heads if deletion_due(policies, name, head, note.now_ms))
+            over = ((name, head) for name, head in heads if deletion_due(policies, standings, name, head, note.now_ms))
             due = ((name, head) for name, head in over if not spared(head.ca_id))
             batch = list(islice(due, MAX_LISTED))
         if not batch:
@@ -255,6 +262,8 @@ def _write_forget(txn: WriteTxn, note: Note, batch: Sequence[tuple[str, Head]], 
         return 0
     # One that came back meanwhile has another row, or none.
     there = [one for one in batch if txn.get(DELETED, span_key(one[0], one[1].generation)) is not None]
+    standings = Standings(txn)
+    there = [one for one in there if not standings.need(one[1].uid)]  # a worktree was put there meanwhile
     for name, head in there:
         write_forget(txn, name, head.generation, note.actor)
     return len(there)
@@ -265,17 +274,17 @@ def _deleted_name(key: bytes) -> str:
 
 
 def _end_forgotten(store: MetaStore, note: Note) -> Iterator[Expired]:
-    """Take the bodies of forgotten labels' entries, but for tagged ones and those that refs name, and the
+    """Take the bodies of forgotten labels' entries, but for tagged ones and those that refs or worktrees need, and the
     rest of those that nobody needs."""
     after = b""
     while True:
         jobs: list[_Job] = []
         with store.read() as txn:
-            rows = list(islice(txn.scan(FORGOTTEN, after), PAGE))
+            rows, standings = list(islice(txn.scan(FORGOTTEN, after), PAGE)), Standings(txn)
             for uid, raw in rows:
                 last, floor = Ending(*unpack_row(raw, len(Ending._fields))).generation, floor_of(txn, uid)
                 if floor < last or txn.get(NEEDED, uid) is None:
-                    jobs.append(_Job(store, note, uid, last, floor, Window(uid, None), None))
+                    jobs.append(_Job(store, note, uid, last, floor, Window(uid, None, standings), None))
         for job in jobs:
             yield from job.run()
             yield from _remove(store, note, job.uid)

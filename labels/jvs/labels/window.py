@@ -7,12 +7,14 @@ from typing import NamedTuple
 from jvs.castore.backend import ReadTxn
 from jvs.castore.digest import Digest
 from jvs.labels.model import HOUSEKEEPING, Spared, glance, nothing_spared, tags_in
+from jvs.labels.positions import Standings
 from jvs.labels.records import tag_row
 from jvs.labels.retention import Keeper
 from jvs.labels.tables import TAGGED, entry_key, refs_to, span_key
 
 CHECKPOINT = "checkpoint"
 SPARED = "spared"
+WORKTREE_STANDS = "a worktree stands there, or is detached below"
 
 
 class Judged(NamedTuple):
@@ -32,12 +34,16 @@ class Window:
     """Judges the entries of one label. Holds a few numbers, and a few words for each tag that was deleted and used
     again.
 
-    keeper  the label's policy; None: of a forgotten label, where only tags and refs keep anything
+    keeper     the label's policy; None: of a forgotten label, where only tags, refs and worktrees keep anything
+    standings  what worktrees need
     """
 
-    def __init__(self, uid: bytes, keeper: Keeper | None, spared: Spared = nothing_spared) -> None:
+    def __init__(
+        self, uid: bytes, keeper: Keeper | None, standings: Standings, spared: Spared = nothing_spared
+    ) -> None:
         self._uid = uid
         self._keeper = keeper
+        self._standings = standings
         self._spared = spared
         self._serials: dict[str, int] = {}
         self._checkpoints: list[Judged] = []
@@ -55,6 +61,8 @@ class Window:
             reasons = tuple(f"tag {tag}" for tag in tags_in(body) if self._tagged(txn, generation, tag))
         if not reasons:
             reasons = tuple(f"ref {name}" for name in refs_to(txn, self._uid, generation))
+        if not reasons and self._standings.keep(self._uid, generation):
+            reasons = (WORKTREE_STANDS,)
         if not reasons and to is not None and self._spared(to):
             reasons = (SPARED,)
         self._left = self._left or not reasons
