@@ -281,6 +281,53 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path, monkeypatch: py
         assert fs.read_bytes("kept") == b"kept"
 
 
+def test_what_a_full_disk_took_of_a_write_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = new_objects()
+    write_all = datafiles.write_all
+
+    def half(fd: int, view: memoryview, at: int) -> None:
+        write_all(fd, view[: len(view) // 2], at)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Overlay.create(objects, base_of(objects, tmp_path), str(tmp_path / "upper")) as fs:
+        fs.write_bytes("log", b"one\n")
+        with fs.open("log", "ab", 0) as log:
+            monkeypatch.setattr(upper, "write_all", half)
+            with pytest.raises(OSError, match="No space"):
+                log.write(b"two\n")
+            monkeypatch.undo()
+            log.write(b"two\n")
+        assert fs.read_bytes("log") == b"one\ntwo\n"
+
+
+def test_a_sync_takes_what_was_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a file laid over the base: else the journal would say of ranges that they were written which are not."""
+    objects = new_objects()
+    synced: list[int] = []
+    monkeypatch.setattr(datafiles, "sync_data", lambda fd: synced.append(os.fstat(fd).st_ino))
+    with (
+        Overlay.create(objects, base_of(objects, tmp_path), str(tmp_path / "upper")) as fs,
+        fs.open("big", "r+b", 0) as big,
+        fs.open("new", "wb", 0) as new,
+        fs.open("other", "wb", 0) as other,
+    ):
+        files = []
+        for file in (big, new):
+            file.write(b"1")
+            files.append(os.stat(fs._upper.files.path(file.handle.node.content.data)).st_ino)  # type: ignore[attr-defined]
+        for sync in (fs.sync, other.sync):  # type: ignore[attr-defined]
+            synced.clear()
+            big.write(b"2")
+            new.write(b"2")
+            sync()
+            assert set(files) <= set(synced)
+        synced.clear()
+        new.write(b"3")
+        fs.sync()
+        assert files[1] in synced
+        assert files[0] not in synced  # nothing was written there
+
+
 # ---------------------------------------------------------------------------------------------------------------- cost
 
 

@@ -68,6 +68,11 @@ class DataFiles:
             self._open.move_to_end(number)
         return fd
 
+    def written(self, number: int) -> int:
+        """As `fd`, for one who is about to write: what he writes is made durable by the next `sync`."""
+        self._unsynced[number] = None
+        return self.fd(number)
+
     def _keep(self, number: int, fd: int) -> None:
         self._open[number] = fd
         while len(self._open) > MAX_OPEN:
@@ -99,8 +104,8 @@ class DataFiles:
         self._garbage.append(number)
 
     def sync(self) -> None:
-        """Make the data of every file that is new since the last time durable, and their names: a journal that names
-        them may be synced afterwards."""
+        """Make the data of every file that is new or was written since the last time durable, and their names: a
+        journal that names them, and says what was written where, may be synced afterwards."""
         for number in self._unsynced:
             sync_data(self.fd(number))
         self._unsynced.clear()

@@ -86,7 +86,7 @@ class Handle:
         """What was written survives a crash from here on."""
         self._check(True)
         with self._lock:
-            self._upper.sync(self.node)
+            self._upper.sync()
 
     def move(self, node: FileNode) -> None:
         """From now on it means another file, which has the same bytes."""

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jvs.castore.digest import DIGEST_SIZE, Digest
-from jvs.castore.local.descriptors import sync_data
 from jvs.castore.manifest import Entry
 from jvs.castore.objects import ObjectStore
 from jvs.errors import IntegrityError, LockedError
@@ -181,12 +180,10 @@ class Upper:
             content.fresh = []
         self._fresh.pop(node, None)
 
-    def sync(self, node: FileNode | None = None) -> None:
-        """Make everything that was done durable, and the bytes of `node`, if given."""
+    def sync(self) -> None:
+        """Make everything that was done durable."""
         self.tell()
         if self._durable:
-            if node is not None and node.content is not None:
-                sync_data(self.files.fd(node.content.data))
             self.files.sync()
         self.journal.sync()
         self.files.sweep()
@@ -232,12 +229,12 @@ class Upper:
         if end > MAX_SIZE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         content = self._writable(node)
-        fd = self.files.fd(content.data)
+        fd = self.files.written(content.data)
         try:
             write_all(fd, data, start)
         except OSError:
-            if content.extents is None:
-                content.size = os.fstat(fd).st_size  # some of it may be there
+            if content.extents is None:  # some of it may be there, which nobody was told: who goes on at the end
+                os.ftruncate(fd, content.size)
             raise
         content.size = max(content.size, end)
         if content.extents is not None:
@@ -269,7 +266,7 @@ class Upper:
             return
         content = self._writable(node)
         if content.extents is None:
-            os.ftruncate(self.files.fd(content.data), size)
+            os.ftruncate(self.files.written(content.data), size)
             content.size = size
             node.mtime = node.ctime = now
             node.timed = False
