@@ -157,6 +157,18 @@ def test_a_mount_in_use(tmp_path: Path, store: Path) -> None:
         assert list_mounts(str(store)) == []
 
 
+def test_a_link_to_a_mount_point(tmp_path: Path, store: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("mount")
+    with mounted(store, tmp_path / "mount", revision="main") as where:
+        assert unmount(str(link)) == str(where)
+        assert os.listdir(where) == []
+    new_session(store, "s")
+    with mounted(store, tmp_path / "mount", session="s") as where:
+        kill(store)
+        assert unmount(str(link)) == str(where)
+
+
 def test_a_signal_ends_it_whoever_uses_it(tmp_path: Path, store: Path) -> None:
     new_session(store, "s")
     with mounted(store, tmp_path / "m", session="s") as where:
@@ -314,6 +326,7 @@ def test_a_push_that_merges_under_a_live_mount(tmp_path: Path, tree: Path, store
         assert not (where / "a/theirs").exists()
         os.listdir(where)
         inside = os.open(where / "a", os.O_RDONLY)
+        same = [(where / path).lstat() for path in ("kept", "a/large", "link")]
         log = open(where / "log", "w", buffering=1)  # noqa: SIM115  # closed below
         log.write("before\n")
         (where / "mine").write_text("mine\n")
@@ -333,6 +346,9 @@ def test_a_push_that_merges_under_a_live_mount(tmp_path: Path, tree: Path, store
         (tree / "log").write_text("before\n")
         assert on_disk(where) == on_disk(tree)
         assert os.listdir(inside) == ["b", "large", "theirs"]
+        assert [(where / path).lstat() for path in ("kept", "a/large", "link")] == same
+        for entry in os.scandir(where):
+            assert entry.inode() == os.lstat(entry.path).st_ino
         os.close(inside)
         log.write("after\n")
         log.close()

@@ -172,9 +172,12 @@ def mounts() -> list[Mounted]:
 
 def find(mountpoint: str) -> Mounted | None:
     """The mount of jvs at that path, dead or alive; the one on top."""
+    found = mounts()
     above, name = os.path.split(os.path.abspath(mountpoint))
     where = os.path.join(os.path.realpath(above), name)  # without a look at the mount itself, which may be dead
-    return next((one for one in reversed(mounts()) if one.mountpoint == where), None)
+    if all(one.mountpoint != where for one in found):
+        where = os.path.realpath(mountpoint)  # a link to one
+    return next((one for one in reversed(found) if one.mountpoint == where), None)
 
 
 def _escaped(source: str) -> str:
