@@ -234,20 +234,29 @@ def test_edited_at_any_moment(scene: Scene, victim: str, edit: Callable[[Path], 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_every_call_fails_once(scene: Scene, number: int) -> None:
-    """A failing system call is a jvs error; nothing temporary is left, nothing is lost, and the next pull ends it."""
+    """A failing system call is a jvs error; nothing temporary is left, nothing is lost, and the next pull ends it.
+    Where nothing of the pull is left, whoever asked for it is told, and nowhere else."""
     at, reached = 0, True
+    times_undone = 0
     while reached:
         tree = scene.worktree()
         done: list[bool] = []
+        undone: list[bool] = []
 
         def act(done: list[bool] = done) -> None:
             done.append(True)
             raise OSError(number, os.strerror(number))
 
         with before_calls(Counter(at, act), WRITES):
-            failure = failure_of(lambda tree=tree: tree.pull(scene.two))  # type: ignore[misc]
+            failure = failure_of(
+                lambda tree=tree, undone=undone: tree.pull(scene.two, undone=lambda: undone.append(True))  # type: ignore[misc]
+            )
         assert failure in (None, "no-space" if number == errno.ENOSPC else "io-error")
         reached = bool(done)
+        if undone:
+            times_undone += 1
+            assert failure is not None
+            assert describe(tree.path) == scene.looks[scene.one]
         assert not list(tree.path.rglob(".jvs-tmp-*")), f"left over when call {at} failed"
         assert all_is_from(tree, scene)
         assert nothing_is_missing(tree, scene)
@@ -256,6 +265,7 @@ def test_every_call_fails_once(scene: Scene, number: int) -> None:
         scene.drop(tree)
         at += 1
     assert at > 40, "the calls are no longer seen"
+    assert 10 < times_undone < at
 
 
 def failure_of(work: Callable[[], object]) -> str | None:

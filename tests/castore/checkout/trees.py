@@ -106,7 +106,13 @@ class Worktree:
         return StatIndex(str(self.cache / "index"), b"store", (info.st_dev, info.st_ino))
 
     def pull(
-        self, target: Digest, policy: Unsaved = Unsaved.REFUSE, *, special_modes: bool = False, indexed: bool = True
+        self,
+        target: Digest,
+        policy: Unsaved = Unsaved.REFUSE,
+        *,
+        special_modes: bool = False,
+        indexed: bool = True,
+        undone: Callable[[], None] | None = None,
     ) -> CheckoutResult:
         """Pull as a repository does: begin and end are recorded."""
         make_directory(str(self.path))
@@ -127,6 +133,7 @@ class Worktree:
                 unapplied=old.unapplied,
                 index=index if indexed else None,
                 begin=begin,
+                undone=undone,
             )
         self.bind(Binding("main", old.generation + 1, target, None, None, result.unapplied))
         return result

@@ -96,6 +96,7 @@ def checkout(
     unapplied: Mapping[bytes, UnappliedMode] | None = None,
     index: StatIndex | None = None,
     begin: Callable[[Pending], None] | None = None,
+    undone: Callable[[], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
     store: str | None = None,
@@ -109,6 +110,8 @@ def checkout(
         its stat index: used when it is about `base`, and replaced by one about `target`.
     begin
         called once, before the first write, with what the binding must hold until the checkout has succeeded.
+    undone
+        called after `begin` when the checkout fails and nothing of it is left: the binding may be what it was before.
     progress
         called in this thread now and then while content is written.
     dry_run
@@ -128,7 +131,7 @@ def checkout(
         with disk.Directories(root) as directories:
             job = _Checkout(objects, target, directories, root, SPECIAL if special_modes else ORDINARY, store)
             try:
-                return job.run(base, pending, policy, unapplied or {}, index, begin, progress, dry_run)
+                return job.run(base, pending, policy, unapplied or {}, index, begin, undone, progress, dry_run)
             except OSError as error:
                 raise disk.disk_error(error, f"cannot pull into {display(os.fsencode(directory))}") from error
     except BaseException:
@@ -185,6 +188,7 @@ class _Checkout:
         unapplied: Mapping[bytes, UnappliedMode],
         index: StatIndex | None,
         begin: Callable[[Pending], None] | None,
+        undone: Callable[[], None] | None,
         progress: Callable[[Progress], None] | None,
         dry_run: bool,
     ) -> CheckoutResult:
@@ -207,7 +211,7 @@ class _Checkout:
         if dry_run:
             return self._foreseen(plan)
         if not plan.empty:
-            self._change(plan, base, begin, progress)
+            self._change(plan, base, begin, undone, progress)
         for path in sorted(plan.kept):
             self._warnings.append(f"{display(path)}/ stays, for what is ignored in it")
         if index is not None:
@@ -253,19 +257,24 @@ class _Checkout:
         plan: Plan,
         base: Digest | None,
         begin: Callable[[Pending], None] | None,
+        undone: Callable[[], None] | None,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         loosened = self._to_loosen(plan)
         if begin is not None:
             begin(Pending(self._target, self._token, loosened))
+        staged = False
         try:
             for directory in loosened:
                 os.fchmod(self._directories.fd(directory.path), directory.mode | 0o700)
             temps = self._stage(plan, progress)
+            staged = True
             self._apply(plan, temps)
         except BaseException:
             self._directories.close()
             clean_up(self._objects, self._directories, self._token, loosened, (base, self._target))
+            if undone is not None and not staged:
+                undone()
             raise
         for directory in sorted(loosened, reverse=True):
             tighten(self._directories, directory)
