@@ -1,13 +1,14 @@
 """Keeping a live mount right when its overlay is changed beside it: above all by a push that merged, after which it is
 another snapshot.
 
-The kernel knows nodes by numbers. What is the same in both trees keeps its number, and its open files go on being that
-file; of what differs the kernel is told to forget name and content. An open file that the merge changed stays what it
-was, as if removed.
+The kernel knows nodes by numbers. What is the same in both trees keeps its number, inode and times (as long as the
+kernel knows it: the new tree has its own), and its open files go on being that file; of what differs the kernel is told
+to forget name and content. An open file that the merge changed stays what it was, as if removed.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Lock
 
@@ -88,7 +89,8 @@ class Following:
                 if new is None or new.kind != node.kind or not same:
                     numbers.rename(number, None)
                     continue
-                _ = new.ino  # which is not to be found out any more once it is removed
+                new._ino = node.ino
+                new.atime, new.mtime, new.ctime = node.atime, node.mtime, node.ctime
                 numbers.rename(number, new)
                 by_path[path] = number
                 if isinstance(node, FileNode) and isinstance(new, FileNode):
@@ -97,11 +99,23 @@ class Following:
                 new = moved.get(id(handle.node)) if isinstance(handle, Handle) else None
                 if new is not None:
                     handle.move(new)
+            view.renumbered = True
+            stale: set[int] = set()
+            renamed: list[tuple[int, bytes]] = []
+            for path in differing:
+                above, _, name = path.rpartition(b"/")
+                if path in by_path:  # a directory whose mode differs, or what is there is one
+                    stale.add(by_path[path])
+                elif above in by_path:
+                    renamed.append((by_path[above], name))
+                if above in by_path:
+                    stale.add(by_path[above])
+            at = time.time_ns()
+            for number in stale:
+                directory = numbers[number].node
+                directory.mtime = directory.ctime = at
             with self._lock:
-                self._changed += by_path.values()
-                for path in differing:
-                    above, _, name = path.rpartition(b"/")
-                    if above in by_path and path not in by_path:
-                        self._renamed.append((by_path[above], name))
+                self._changed += stale
+                self._renamed += renamed
 
         return after

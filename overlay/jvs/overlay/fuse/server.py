@@ -43,6 +43,8 @@ _LONG_READ: Final = 64 << 10
 _NO_ENTRY: Final = bytes(p.ENTRY_OUT.size)
 _SILENT: Final = frozenset((p.FORGET, p.BATCH_FORGET, p.INTERRUPT, p.DESTROY))
 _LONG: Final = frozenset((p.FSYNC, p.FSYNCDIR, p.STATFS))
+_BY_HANDLE: Final = _LONG | {p.READ, p.WRITE, p.FLUSH, p.RELEASE, p.RELEASEDIR}
+"""Requests about what is open: they do not go by a node."""
 _GONE: Final = (errno.ENODEV, errno.EBADF)
 _TAKEN_BACK: Final = (errno.EINTR, errno.ENOENT, errno.EAGAIN)
 
@@ -198,7 +200,7 @@ class Server:
                     long = code in _LONG or (code == p.READ and p.IO_IN.unpack_from(body)[2] >= _LONG_READ)
                     if long:
                         self._turn.release()
-                    failed, answer = self._call(handler, number, body, out)
+                    failed, answer = self._call(handler, code in _BY_HANDLE, number, body, out)
                 try:
                     os.writev(device, [pack(16 + len(answer), -failed, unique), answer])
                 except OSError as error:  # ENOENT: who asked was killed meanwhile
@@ -209,15 +211,15 @@ class Server:
         finally:
             self._turn.release()
 
-    def _call(self, handler: Handler, number: int, body: memoryview, out: memoryview) -> tuple[int, Answer]:
+    def _call(
+        self, handler: Handler, by_handle: bool, number: int, body: memoryview, out: memoryview
+    ) -> tuple[int, Answer]:
         """(0 or an errno, body of the answer)."""
         try:
-            try:
-                return 0, handler(number, body, out)
-            except OSError as error:
-                if error.errno != errno.ENOSPC or not self.numbers[number].view.reclaim():
-                    raise
-                return 0, handler(number, body, out)
+            if by_handle:
+                return 0, self._retried(handler, number, body, out)
+            with self.numbers[number].view.lock:
+                return 0, self._retried(handler, number, body, out)
         except OSError as error:
             return error.errno or errno.EIO, b""
         except JvsError as error:
@@ -225,6 +227,15 @@ class Server:
         except Exception:
             self._complain(traceback.format_exc())
         return errno.EIO, b""
+
+    def _retried(self, handler: Handler, number: int, body: memoryview, out: memoryview) -> Answer:
+        """The answer; asked for once more when the disk is full and something could be given back."""
+        try:
+            return handler(number, body, out)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.numbers[number].view.reclaim():
+                raise
+            return handler(number, body, out)
 
     def _silent(self, code: int, number: int, body: memoryview) -> None:
         if code == p.FORGET:

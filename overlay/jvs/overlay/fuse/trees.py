@@ -35,7 +35,7 @@ class TreeView(View):
     renumbered = False
 
     def __init__(self, lock: RLock) -> None:
-        self._lock = lock
+        self.lock = lock
 
     @property
     def state(self) -> State:
@@ -51,7 +51,7 @@ class TreeView(View):
         """As `View.lookup`."""
         if len(name) > MAX_NAME:
             raise failure(errno.ENAMETOOLONG)
-        with self._lock:
+        with self.lock:
             state = self.state
             if name == CONTROL and directory is state.root:
                 return None if self.control is None else (self.control, self.control.root)
@@ -60,7 +60,7 @@ class TreeView(View):
 
     def attributes(self, node: Node) -> Attributes:
         """As `View.attributes`. A directory has one link, which says that they are not counted."""
-        with self._lock:
+        with self.lock:
             _check_held(node)
             size = node.size if isinstance(node, FileNode) else len(node.target) if isinstance(node, LinkNode) else 4096
             links = 1 if node.parent is not None or node is self.state.root else 0
@@ -69,7 +69,7 @@ class TreeView(View):
     def entries(self, directory: Directory) -> Sequence[Entry]:
         """As `View.entries`."""
         above = directory.ino.to_bytes(8, "big")
-        with self._lock:
+        with self.lock:
             state = self.state
             if directory.parent is None and directory is not state.root:
                 return []
@@ -140,11 +140,11 @@ class OverlayView(TreeView):
     def open(self, node: FileNode, flags: int) -> Opened:
         """As `View.open`. For reading and writing whatever was asked for: the kernel lets nobody do what he may not,
         and writes pages of a mapping through any open file it finds. Where the end is when appending, it knows too."""
-        with self._lock:
+        with self.lock:
             _check_held(node)
             if flags & os.O_TRUNC:
                 self._upper.resize(node, 0)
-            return Handle(self._lock, self._upper, node, os.O_RDWR)
+            return Handle(self.overlay._lock, self._upper, node, os.O_RDWR)
 
     def statfs(self) -> os.statvfs_result:
         """As `View.statfs`."""
@@ -156,7 +156,7 @@ class OverlayView(TreeView):
 
     def reclaim(self) -> bool:
         """As `View.reclaim`: the bytes of removed files go when the journal that does without them is durable."""
-        with self._lock:
+        with self.lock:
             if not self._upper.files.garbage_bytes:
                 return False
             self.overlay.sync()
@@ -184,7 +184,7 @@ class OverlayView(TreeView):
 
     def setattr(self, node: Node, changed: Changed, opened: Opened | None) -> None:
         """As `View.setattr`; also of what was removed and is still open."""
-        with self._lock:
+        with self.lock:
             _check_held(node)
             now = time.time_ns()
             there = node.parent is not None or node is self.state.root
@@ -212,36 +212,36 @@ class OverlayView(TreeView):
 
     def create(self, directory: Directory, name: bytes, mode: int, flags: int) -> tuple[Node, Opened]:
         """As `View.create`."""
-        with self._lock:
+        with self.lock:
             how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (flags & (os.O_EXCL | os.O_TRUNC))
             handle = self.overlay.open_handle(self._below(directory, name), how, mode)
             return handle.node, handle
 
     def mkdir(self, directory: Directory, name: bytes, mode: int) -> Node:
         """As `View.mkdir`."""
-        with self._lock:
+        with self.lock:
             self.overlay.mkdir(self._below(directory, name), mode)
             return self._made(directory, name)
 
     def symlink(self, directory: Directory, name: bytes, target: bytes) -> Node:
         """As `View.symlink`."""
-        with self._lock:
+        with self.lock:
             self.overlay.symlink(target, self._below(directory, name))
             return self._made(directory, name)
 
     def unlink(self, directory: Directory, name: bytes) -> None:
         """As `View.unlink`."""
-        with self._lock:
+        with self.lock:
             self.overlay.unlink(self._below(directory, name))
 
     def rmdir(self, directory: Directory, name: bytes) -> None:
         """As `View.rmdir`."""
-        with self._lock:
+        with self.lock:
             self.overlay.rmdir(self._below(directory, name))
 
     def rename(self, directory: Directory, name: bytes, to: Directory, new: bytes, *, replace: bool) -> None:
         """As `View.rename`."""
-        with self._lock:
+        with self.lock:
             self.overlay.rename(self._below(directory, name), self._below(to, new), replace=replace)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -101,7 +102,11 @@ class View:
 
     lasting  seconds for which names and attributes hold, unless the server is told otherwise
     direct   its files are made when they are opened: neither their size nor their bytes are to be kept
+    lock     held by whoever goes from a number to a node, and does something with that: in between the view may become
+             another tree
     """
+
+    lock: AbstractContextManager[Any] = nullcontext()
 
     lasting = FOREVER
     direct = False
