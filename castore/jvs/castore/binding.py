@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -170,8 +170,11 @@ def _read(path: str) -> bytes | None:
 
 
 @contextmanager
-def lock(directory: str | bytes, wait: float = LOCK_SECONDS) -> Iterator[None]:
+def lock(
+    directory: str | bytes, wait: float = LOCK_SECONDS, waiting: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold `directory` for one pull or push; raises LockedError after `wait` seconds, OSError when there is none.
+    waiting: called now and then while it waits; may raise.
 
     Released by closing the descriptor, never by LOCK_UN, which in a forked child would free the parent's lock.
     """
@@ -185,6 +188,8 @@ def lock(directory: str | bytes, wait: float = LOCK_SECONDS) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise LockedError(f"another jvs command is at work in {display(os.fsencode(directory))}") from None
+                if waiting is not None:
+                    waiting()
                 time.sleep(0.02)
             except OSError as error:
                 raise StoreError(

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jvs.errors import NoStoreError, StateError, UnknownError
-from jvs.workspace.client_results import SavePoint, save_point
+from jvs.workspace.client_results import Restored, SavePoint, save_point
+from jvs.workspace.repository.intents import any_there
 from jvs.workspace.repository.layout import MAIN, Layout, find_layout
 from jvs.workspace.repository.repository import Repository
-from jvs.workspace.repository.savepoints import id_range
-from jvs.workspace.watch import Tell, watch
+from jvs.workspace.repository.savepoints import HEAD, id_range
+from jvs.workspace.watch import Tell, Watch, watch
 
 if TYPE_CHECKING:
     import threading
@@ -194,8 +195,51 @@ class Client:
         from jvs.workspace.repository.snapshot import SnapshotOptions, snapshot
 
         options = SnapshotOptions(message, tuple(tags), wait=self._wait)
-        made = snapshot(self._repository, workspace, options, watch(progress, cancel, deadline))
+        made = snapshot(self._settled(), workspace, options, watch(progress, cancel, deadline))
         return save_point(made.save_point)
+
+    def restore(
+        self,
+        target: str,
+        *,
+        workspace: str = MAIN,
+        force: bool = False,
+        progress: Tell | None = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> Restored:
+        """Make a workspace what it was at a save point. The directory itself is never replaced; whatever in it is not
+        saved is saved first (`Restored.autosave`).
+
+        target  the id of a save point, or the beginning of one, of 4 characters or more, that no other id has
+        force   also replace what is in the way and cannot be saved: ignored files, FIFOs ...
+
+        Raises UnknownError (unknown-snapshot), AmbiguousError with the `matches`, CollectedError, UnsavedChangesError
+        for what is in the way and cannot be saved, IntegrityError with nothing touched, JvsError (interrupted).
+        """
+        found = self._find(target, workspace)
+        return self._restore(found.save_point_id, workspace, force, watch(progress, cancel, deadline))
+
+    def restore_latest(
+        self,
+        workspace: str = MAIN,
+        *,
+        force: bool = False,
+        progress: Tell | None = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> Restored | None:
+        """Make a workspace what it was when it was saved last, as `restore` does; it is then not detached. Without a
+        save point there is nothing to do: None."""
+        stop = watch(progress, cancel, deadline)
+        return self._restore(HEAD, workspace, force, stop) if self.has_save_points(workspace) else None
+
+    def _restore(self, target: str, workspace: str, force: bool, progress: Watch | None) -> Restored:
+        from jvs.workspace.repository.restore import RestoreOptions, restore
+
+        done = restore(self._settled(), workspace, target, RestoreOptions(force=force, wait=self._wait), progress)
+        assert done.save_point is not None  # there is none after an undo alone
+        return Restored(save_point(done.save_point), done.detached, done.autosaved)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -214,6 +258,14 @@ class Client:
     def has_save_points(self, workspace: str = MAIN) -> bool:
         """Whether anything was saved in a workspace yet."""
         return self._repository.latest(workspace) is not None
+
+    def _settled(self) -> Repository:
+        """The repository, with what processes left half-done that were killed since it was opened seen to."""
+        if any_there(self._repository.layout):
+            from jvs.workspace.repository.recovery import recover  # hardly ever needed
+
+            recover(self._repository)
+        return self._repository
 
     def _find(self, target: str, workspace: str) -> savepoints.SavePoint:
         """The save point whose id is or begins with `target`; nothing else means one here: what a program passes on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -10,3 +11,8 @@ class Progress(Protocol):
 
     def update(self, done_bytes: int, total_bytes: int | None, done_items: int) -> None:
         """done_bytes, done_items: so far; total_bytes: when it is known."""
+
+
+def waiting(progress: Progress | None) -> Callable[[], None] | None:
+    """What work that waits for somebody else calls now and then, so that it can be stopped too."""
+    return None if progress is None else lambda: progress.update(0, None, 0)

@@ -20,12 +20,12 @@ from jvs.labels.model import Entry
 from jvs.labels.moves import MoveRequest
 from jvs.labels.names import AUTOSAVE
 from jvs.workspace import directories
+from jvs.workspace.progress import Progress, waiting
 from jvs.workspace.reading import pinned
 from jvs.workspace.results import PullResult
 
 if TYPE_CHECKING:
     from jvs.labels.revisions import Resolved
-    from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
     from jvs.workspace.repository.layout import Place
 
@@ -64,7 +64,10 @@ def pull(
     directories.check_apart(repo, directory)
     made = make_directory(directory)
     try:
-        with bindings.lock(directory), pinned(repo, target, what="pull", if_there=old_trees(repo, directory)):
+        with (
+            bindings.lock(directory, waiting=waiting(progress)),
+            pinned(repo, target, what="pull", if_there=old_trees(repo, directory)),
+        ):
             try:
                 return _pull_into(repo, resolved, target, directory, options, progress)
             except UnsavedChangesError:
@@ -99,7 +102,7 @@ def _pull_into(
     autosaved = None
     foreseen = options.autosave and options.dry_run  # what is unsaved would have been saved
     if options.autosave and not options.dry_run:
-        base, autosaved = autosave(repo, directory, binding, base, resolved.label, rehash=rehash)
+        base, autosaved = autosave(repo, directory, binding, base, resolved.label, rehash=rehash, progress=progress)
 
     def begin(pending: Pending) -> None:
         directories.save_binding(repo, directory, replace(binding, ca_id=base, pending=pending))
@@ -170,6 +173,7 @@ def autosave(
     *,
     rehash: bool = False,
     before: str = "a pull into",
+    progress: Progress | None = None,
 ) -> tuple[Digest | None, str | None]:
     """Save the directory as it is on `autosave/NAME` when it differs from its base; (the new base, the revision that
     brings it back). The caller holds the directory's lock.
@@ -189,7 +193,7 @@ def autosave(
         except UsageError:  # too long behind the prefix, or inside the name of another autosave
             return repo.labels.move_in(txn, request._replace(name=f"{AUTOSAVE}/{own}"))
 
-    ca_id, entry = store_as_it_is(repo, directory, binding, base, save, rehash)
+    ca_id, entry = store_as_it_is(repo, directory, binding, base, save, rehash, progress)
     return (base, None) if entry is None else (ca_id, f"{entry.label}@{entry.generation}")
 
 
@@ -200,13 +204,16 @@ def store_as_it_is(
     base: Digest | None,
     save: Callable[[WriteTxn, Digest], T],
     rehash: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Digest, T | None]:
     """Put what is in the directory into the store, where it differs from its base; `save` is called in the transaction
     that publishes it, to make something keep it. Returns what the directory is, and what `save` returned (None: there
     was nothing to store). The caller holds the directory's lock."""
     directories.settle(repo, directory, binding)
     with TreeWriter(repo.objects) as writer, directories.stat_index(repo, directory) as index:
-        found = directories.scan(repo, directory, writer, binding=binding, base=base, index=index, rehash=rehash)
+        found = directories.scan(
+            repo, directory, writer, binding=binding, base=base, index=index, rehash=rehash, progress=progress
+        )
         ca_id = found.tree.digest
         saved = None
         if ca_id != base and (found.tree.entries or base is not None):

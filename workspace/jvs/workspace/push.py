@@ -31,10 +31,10 @@ from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
 from jvs.labels.purges import current, write_allowed
 from jvs.workspace import directories
+from jvs.workspace.progress import Progress, waiting
 from jvs.workspace.results import PushResult, PushStats, Skipped
 
 if TYPE_CHECKING:
-    from jvs.workspace.progress import Progress
     from jvs.workspace.repo import Repo
     from jvs.workspace.repository.layout import Place
 
@@ -137,7 +137,7 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
     that is pushed as another stays where it stands."""
     directories.check_apart(repo, directory)
     place = directories.worktree_of(repo, directory)
-    with bindings.lock(directory, options.wait):
+    with bindings.lock(directory, options.wait, waiting(progress)):
         if place is None:
             binding = follow_rename(repo, bindings.load(repo.cache_dir, directory))
         else:

@@ -99,7 +99,7 @@ def restore(
     directory = repository.directory(name)
     directories.check_apart(repository.repo, directory)
     wait = repository.settings.wait if options.wait is None else options.wait
-    with repository.registry.worktree_lock(name, wait):
+    with repository.registry.worktree_lock(name, wait, progress):
         binding = _settled(repository, name)
         one = find(repository, name, target)
         assert binding.label is not None
@@ -245,7 +245,14 @@ class Work:
 
     def _save(self, base: Digest | None, *, rehash: bool) -> tuple[Digest | None, str | None]:
         base, saved = pull.autosave(
-            self._repo, self._directory, self._binding, base, None, rehash=rehash, before=BEFORE
+            self._repo,
+            self._directory,
+            self._binding,
+            base,
+            None,
+            rehash=rehash,
+            before=BEFORE,
+            progress=self._progress,
         )
         # a process that is killed from here on leaves a worktree of which this is known to be saved
         self._binding = replace(self._binding, pending=None)
@@ -256,8 +263,10 @@ class Work:
     ) -> CheckoutResult:
         repo, directory, binding = self._repo, self._directory, self._binding
 
+        place = self._repository.place(self._name)
+
         def begin(pending: Pending) -> None:
-            position.save(self._repository.place(self._name), replace(binding, ca_id=base, pending=pending))
+            position.save(place, replace(binding, ca_id=base, pending=pending))
 
         with directories.stat_index(repo, directory) as index:
             return checkout(
@@ -270,6 +279,7 @@ class Work:
                 unapplied=binding.unapplied,
                 index=index,
                 begin=begin,
+                undone=lambda: position.save(place, binding),
                 progress=pull.reporter(repo, target, self._progress),
                 dry_run=dry_run,
                 store=repo.store.path,

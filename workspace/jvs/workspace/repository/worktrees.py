@@ -22,6 +22,7 @@ from jvs.castore.binding import LOCK_SECONDS, replace_file
 from jvs.castore.local.descriptors import sync_directory
 from jvs.errors import IntegrityError, LockedError, UnknownError
 from jvs.labels.names import label_name_fault
+from jvs.workspace.progress import Progress, waiting
 from jvs.workspace.repository.layout import MAIN, Layout, check_worktree_name, label_for
 from jvs.workspace.results import iso_time
 
@@ -110,11 +111,11 @@ class Registry:
             yield
 
     @contextmanager
-    def worktree_lock(self, name: str, wait: float = LOCK_SECONDS) -> Iterator[None]:
+    def worktree_lock(self, name: str, wait: float = LOCK_SECONDS, progress: Progress | None = None) -> Iterator[None]:
         """Keep every other command out of a worktree. Raises LockedError after `wait` seconds; OSError when its
-        directory is gone."""
+        directory is gone. progress: may stop the waiting."""
         try:
-            with bindings.lock(self.layout.path(name), wait):
+            with bindings.lock(self.layout.path(name), wait, waiting(progress)):
                 yield
         except LockedError as error:
             error.next = f"wait for it, or give it longer: --wait {max(60, round(wait) * 6)}"
