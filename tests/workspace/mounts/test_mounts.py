@@ -84,6 +84,18 @@ def test_a_revision(tmp_path: Path, tree: Path, store: Path) -> None:
     assert os.listdir(tmp_path / "m") == []
 
 
+@pytest.mark.parametrize("name", ["a, b", "back\\slash", "tab\tnew\nline", "ünï", os.fsdecode(b"\xff"), "-o"])
+def test_places_of_any_name(tmp_path: Path, tree: Path, name: str) -> None:
+    top = tmp_path / name
+    top.mkdir()
+    store = store_of(tmp_path if "\udcff" in name else top, tree)  # LMDB wants UTF-8
+    with mounted(store, top / name, revision="main") as where:
+        assert (where / "top").read_text() == "top\n"
+        assert [info.mountpoint for info in list_mounts(str(store))] == [str(where)]
+        assert os.fsdecode((where / ".jvs/store").read_bytes()) == f"{store}\n"
+    assert list_mounts(str(store)) == []
+
+
 def test_part_of_a_revision_and_an_older_one(tmp_path: Path, tree: Path, store: Path) -> None:
     (tree / "top").write_text("newer\n")
     push(store, tree)
