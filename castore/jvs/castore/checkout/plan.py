@@ -22,8 +22,9 @@ from jvs.castore.checkout import disk
 from jvs.castore.checkout.content import SPECIAL, ModeRule, collision
 from jvs.castore.digest import Digest
 from jvs.castore.ingest.ignore import Rules
+from jvs.castore.ingest.scout import Clean, look_ahead
 from jvs.castore.ingest.statindex import Record, Slot, StatIndex, pack_rows, unpack_rows
-from jvs.castore.ingest.walk import Listing, Row, list_directory, row_of
+from jvs.castore.ingest.walk import Row, list_directory, row_of
 from jvs.castore.manifest import DIRECTORY, EMPTY_TREE, FILE, SYMLINK, Directory, Entry, File, Symlink
 from jvs.castore.names import is_left_alone, split_path
 from jvs.castore.objects import ObjectStore
@@ -111,6 +112,8 @@ class _Frame(NamedTuple):
     target: Digest | None
     slot: Slot | None
     ignored: bool
+    clean: bool = False
+    """It and all below it was found to be as the stat index says."""
 
 
 class _Side(NamedTuple):
@@ -148,6 +151,7 @@ class Planner:
         self._rules: dict[bytes, Rules | None] = {}
         self._stack: list[_Frame] = []
         self._keeping: set[bytes] = set()
+        self._clean: Mapping[Slot, Clean] = {}
         self.plan = Plan()
 
     def run(self, base: Digest | None, target: Digest) -> Plan:
@@ -162,6 +166,8 @@ class Planner:
         if not self._visible(list_directory(self._directories.fd(b"")).rows):
             self.plan.fill = target != EMPTY_TREE.digest
             return self.plan
+        if top is not None and index is not None:
+            self._clean = look_ahead(index, self._directories.fd(b""))
         self._stack.append(_Frame(b"", base, pending, target, top, False))
         while self._stack:
             frame = self._stack.pop()
@@ -196,6 +202,8 @@ class Planner:
         return [row for row in rows if not is_left_alone(os.fsencode(row[0]))]
 
     def _directory(self, frame: _Frame) -> None:
+        if frame.slot is not None and (frame.clean or frame.slot in self._clean) and self._passed_over(frame):
+            return
         try:
             listing = list_directory(self._directories.fd(frame.path))
         except PermissionError:  # nobody can say what is in it, so it is not discarded either
@@ -212,7 +220,7 @@ class Planner:
         if record is not None:
             self.plan.slots[frame.path] = record.slot
         if clean and record is not None and frame.pending in (None, frame.base) and frame.target is not None:
-            self._clean_directory(frame, listing, record)
+            self._clean_directory(frame, listing.rows, record)
             return
         self._mark(frame.path)
         old: dict[str, Row] = {}
@@ -240,9 +248,26 @@ class Planner:
             side = _side(base.get(name), pending.get(name), target.get(name))
             self._absent(frame, name, side, staying, known=name in absent)
 
-    def _clean_directory(self, frame: _Frame, listing: Listing, record: Record) -> None:
-        """A directory that is exactly as the stat index says: only what differs between the trees is looked at."""
-        slots = _slots(listing.rows, record)
+    def _passed_over(self, frame: _Frame) -> bool:
+        """Do without a listing of a directory that the look ahead found to be as the stat index says; whether that was
+        possible."""
+        if frame.slot is None or frame.target is None or frame.pending not in (None, frame.base):
+            return False
+        record = self._record(frame.slot)
+        if record.tree.digest != frame.base:
+            return False
+        if frame.base == frame.target:
+            known = self._clean.get(frame.slot)
+            self.plan.unchanged += record.tree.entries + (0 if known is None else known.ignored)
+        else:
+            self.plan.slots[frame.path] = record.slot
+            self._clean_directory(frame._replace(clean=True), unpack_rows(record.rows), record)
+        return True
+
+    def _clean_directory(self, frame: _Frame, rows: Sequence[Row], record: Record) -> None:
+        """A directory that is exactly as the stat index says, with these rows: only what differs between the trees is
+        looked at."""
+        slots = _slots(rows, record)
         changes: dict[str, _Side] = {}
         if frame.base != frame.target:
             differing = list(pages.diff_entries(self._objects.page, frame.base, frame.target))
@@ -251,20 +276,20 @@ class Planner:
                 pending = before if frame.pending is not None else None
                 changes[os.fsdecode(name)] = _Side(before, pending, after, homes.get(name, b""))
             self._mark(frame.path)
-        self.plan.unchanged += sum(row[0] not in changes for row in listing.rows)
+        self.plan.unchanged += sum(row[0] not in changes for row in rows)
         for name_text, slot in slots.items():
             if slot is not None and name_text not in changes:
                 path = disk.join(frame.path, os.fsencode(name_text))
                 digest = self._record(slot).tree.digest
                 pending_below = digest if frame.pending is not None else None
-                self._stack.append(_Frame(path, digest, pending_below, digest, slot, False))
+                self._stack.append(_Frame(path, digest, pending_below, digest, slot, False, frame.clean))
         if not changes:
             return
-        rows = {row[0]: row for row in listing.rows}
-        staying = {os.fsencode(text) for text in rows if text not in changes or changes[text].target is not None}
+        by_name = {row[0]: row for row in rows}
+        staying = {os.fsencode(text) for text in by_name if text not in changes or changes[text].target is not None}
         for name_text in sorted(changes):
             name, side = os.fsencode(name_text), changes[name_text]
-            if (row := rows.get(name_text)) is not None:
+            if (row := by_name.get(name_text)) is not None:
                 self._present(frame, name, row, side, same=True, slot=slots.get(name_text))
             else:
                 self._absent(frame, name, side, staying)
@@ -306,7 +331,7 @@ class Planner:
             self._objects.descend(entry) if entry is not None and entry[1] == DIRECTORY else None
             for entry in (side.base, side.pending, side.target)
         )
-        self._stack.append(_Frame(path, base, pending, target, slot, ignored))
+        self._stack.append(_Frame(path, base, pending, target, slot, ignored, frame.clean))
 
     def _rules_in(self, path: bytes) -> Rules | None:
         """The ignore rules in a directory, read when first asked for: where nothing is untracked nobody asks."""
@@ -553,7 +578,7 @@ def fold(name: bytes) -> str:
     return unicodedata.normalize("NFC", os.fsdecode(name).casefold())
 
 
-def _slots(rows: tuple[Row, ...] | list[Row], record: Record) -> dict[str, Slot | None]:
+def _slots(rows: Sequence[Row], record: Record) -> dict[str, Slot | None]:
     """name -> record, for the directories among the rows of a record."""
     names = (row[0] for row in rows if len(row) == 2)
     return dict(zip(names, record.children, strict=True))

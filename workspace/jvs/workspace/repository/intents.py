@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -52,7 +51,7 @@ class Intent(NamedTuple):
 def begun(layout: Layout, operation: str, worktree: str, **fields: Any) -> Iterator[Intent]:
     """Note that the act begins; durable. The note is gone when the context ends without an error, and stays otherwise:
     whoever fails half-way forgets it (`forget`) when there is nothing left to be done. Raises StoreError."""
-    intent = Intent(secrets.token_hex(8), operation, worktree, fields)
+    intent = Intent(os.urandom(8).hex(), operation, worktree, fields)
     path = _path(layout, intent.id)
     try:
         fd = _write(path, intent)
