@@ -70,7 +70,7 @@ class Jvs:
             capture_output=True,
             check=False,
             timeout=self.patience,
-            preexec_fn=_be_ordinary if self.ordinary else None,
+            preexec_fn=be_ordinary if self.ordinary else None,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -81,7 +81,7 @@ class Jvs:
         return done.value
 
 
-def _be_ordinary() -> None:
+def be_ordinary() -> None:
     """Take what makes root more than the owner of its files from what it gets at the next exec; nothing for others."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
