@@ -275,7 +275,8 @@ def test_a_daemon_that_keeps_the_mount_busy_loses_nothing(runner: Runner, said: 
 
 
 @pytest.mark.parametrize("runner", ["mounted"], indirect=True)
-def test_a_mount_that_dies_under_the_command(runner: Runner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrote", [True, False])
+def test_a_mount_that_dies_under_the_command(wrote: bool, runner: Runner, tmp_path: Path) -> None:
     up, dead = tmp_path / "up", tmp_path / "dead"
 
     def kill() -> None:
@@ -289,7 +290,8 @@ def test_a_mount_that_dies_under_the_command(runner: Runner, tmp_path: Path) -> 
     thread = threading.Thread(target=kill)
     thread.start()
     done = runner(
-        f"import os, time\nwith open('new', 'w') as f: f.write('new'); f.flush(); os.fsync(f.fileno())\n"
+        f"import os, time\nif {wrote}:\n with open('new', 'w') as f: f.write('new'); f.flush(); os.fsync(f.fileno())\n"
+        "os.stat('.')\n"
         f"open({str(up)!r}, 'w').close()\nwhile not os.path.exists({str(dead)!r}): time.sleep(0.01)\n"
         "time.sleep(0.1); raise SystemExit(0)"  # it writes no more, so it does not notice
     )
@@ -297,7 +299,7 @@ def test_a_mount_that_dies_under_the_command(runner: Runner, tmp_path: Path) -> 
     assert (done.status, done.exit_status, done.where) == ("failed", 1, None)
     assert done.session is not None
     assert runner.repo.labels.require("main").generation == 1
-    assert session_status(runner.repo, done.session).counts == {"added": 1}
+    assert session_status(runner.repo, done.session).counts == ({"added": 1} if wrote else {})
 
 
 def test_without_fuse_it_runs_in_a_copy_and_says_why(
@@ -328,6 +330,16 @@ def test_a_copy_that_cannot_be_taken_in_stays_where_it_is(
     assert repo.push(done.where).generation == 2  # it remembers its label
     assert done.session is not None
     drop_session(repo, done.session)
+
+
+@pytest.mark.parametrize("then", ["", "mkdir $p.elsewhere; ln -s $p.elsewhere $p", "echo x > $p"])
+def test_a_copy_that_the_command_removed_is_not_pushed(then: str, repo: Repo, around: Surroundings) -> None:
+    code = f"p=$PWD; cd /; rm -r $p; {then}"
+    done = run(repo, RunOptions(("sh", "-c", code), "main", checkout=True), around)
+    assert (done.status, done.exit_status, done.where) == ("failed", 1, None)
+    assert repo.labels.require("main").generation == 1
+    assert done.session is not None
+    drop_session(repo, done.session)  # nothing was changed in it
 
 
 def test_a_copy_leaves_out_what_a_push_does(repo: Repo, around: Surroundings) -> None:

@@ -133,7 +133,8 @@ def _leave(
     try:
         unused = place.leave()
     except Exception as error:  # whatever it is, what the command did must be found
-        return made._replace(error=_in_terms(error), where=place.path if place.copy else None)
+        there = place.copy and os.path.isdir(place.path) and not os.path.islink(place.path)
+        return made._replace(error=_in_terms(error), where=place.path if there else None)
     if not unused:
         around.tell(f"processes still work in {place.path}: what they write from now on stays in {made.session}")
     return made._replace(place=None if unused else place, skipped=place.skipped())

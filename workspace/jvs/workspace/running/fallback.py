@@ -18,7 +18,7 @@ from jvs.castore.diff import Difference, diff_trees
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY
 from jvs.castore.names import display
-from jvs.errors import CollectedError, UnknownError
+from jvs.errors import CollectedError, StoreError, UnknownError
 
 if TYPE_CHECKING:
     from jvs.workspace.repo import Repo
@@ -41,6 +41,8 @@ def check_out(repo: Repo, session: Session, directory: str) -> None:
 def take_in(repo: Repo, session: Session, directory: str) -> tuple[str, ...]:
     """Make a session that nothing was done to be what the directory is now; the paths that cannot be pushed, and why.
     Raises JvsError, OSError; the directory is left as it is."""
+    if os.path.islink(directory) or not os.path.isdir(directory):  # a link would have us push what is not of the copy
+        raise StoreError(f"the command removed the directory that it worked in, {directory}", path=directory)
     before = session.base
     pushed = repo.push(directory, detach=True)
     after = pushed.ca_id

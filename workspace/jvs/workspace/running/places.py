@@ -100,7 +100,7 @@ class Mounted:
 
     def _is_dead(self) -> bool:
         try:
-            os.stat(self.path)
+            os.statvfs(self.path)  # which the kernel has to ask for: what `stat` says it may know by itself
         except OSError as error:
             return error.errno == errno.ENOTCONN
         return False
