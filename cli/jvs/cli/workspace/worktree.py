@@ -30,7 +30,7 @@ VERBS = {
 EXAMPLES = """
 jvs worktree fork exp                  # what is saved here, once more, in worktrees/exp
 cd $(jvs worktree path exp)
-jvs fs merge exp --into main           # its snapshots, back into main
+jvs fs merge main exp --into main      # its snapshots, back into main
 jvs worktree remove exp
 """
 

@@ -67,6 +67,6 @@ def finished(repo: Repo, place: Place, options: PushOptions, result: PushResult)
         short = result.ca_id.hex()[:12]
         error.next = (
             f"jvs restore HEAD (what is here is saved first), "
-            f"or: jvs fs merge {short} --into {result.label}, then jvs restore HEAD"
+            f"or: jvs fs merge {result.label} {short} --into {result.label}, then jvs restore HEAD"
         )
     return result
