@@ -72,6 +72,9 @@ class _LayerWriter:
             raise UsageError("a layer has no tables")
         return None
 
+    def read_back(self, look: Callable[[Kind, Digest, Stored], None]) -> None:
+        """Nothing is written anywhere, so there is nothing that could have become something else."""
+
     def close(self) -> None:
         """Nothing to give back."""
 
