@@ -11,7 +11,7 @@ import pytest
 from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.fuse import mounting
 from jvs.overlay.fuse import protocol as p
-from jvs.overlay.fuse.listings import Foresight, Listing, fitting
+from jvs.overlay.fuse.listings import Foresight, Listing
 from jvs.overlay.fuse.numbers import ROOT, Numbers
 from jvs.overlay.fuse.trees import OverlayView, SnapshotView
 from jvs.overlay.fuse.virtual import TextsView
@@ -88,7 +88,7 @@ def test_listings_fill_answers_exactly() -> None:
     for size in range(0, 3000, 7):
         place, seen = 0, 0
         while place < len(listing.records):
-            end = fitting(listing.records, place, size, 0)
+            end = listing.fitting(place, size, 0)
             data = b"".join(listing.records[place:end])
             assert len(data) <= size
             if end == place:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
+from struct import Struct
 from typing import Final
 
 from jvs.overlay.fuse import protocol as p
@@ -11,27 +14,36 @@ _WATCHED: Final = 64
 """Directories of which it is remembered that they were listed."""
 _CURIOUS: Final = 2
 """Files that may be looked up in one before that is taken for a habit."""
-_PADDING: Final = (b"", *(bytes(8 - number) for number in range(1, 8)))
+_RECORDS: Final = [Struct(f"{p.DIRENT.format}{length + 7 & ~7}s").pack for length in range(256)]
+"""Makes the record of a name of so many bytes, padded as it must be."""
 
 
 class Listing:
     """An open directory: what it had when it was last read from the beginning.
 
     records  each entry as the answer to a READDIR has it, with the place of the next one
+    ends     where each record ends, were they all written one after the other
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.records: list[bytes] = []
+        self.ends: list[int] = []
 
     def fill(self, entries: list[Entry]) -> None:
         """Begin anew."""
-        pack = p.DIRENT.pack
         self.entries = entries
         self.records = [
-            pack(ino, place, len(name), kind >> 12) + name + _PADDING[len(name) & 7]
+            _RECORDS[len(name)](ino, place, len(name), kind >> 12, name)
             for place, (name, kind, ino) in enumerate(entries, 1)
         ]
+        self.ends = list(accumulate(map(len, self.records)))
+
+    def fitting(self, start: int, size: int, more: int) -> int:
+        """Up to where the records from `start` on, and so many bytes more with each, fit into an answer."""
+        ends = self.ends
+        size += ends[start - 1] + more * start if start else 0
+        return bisect_right(range(len(ends)), size, lo=start, key=lambda place: ends[place] + more * (place + 1))
 
 
 class Foresight:
@@ -63,12 +75,3 @@ class Foresight:
         else:
             del self._watched[number]
             self._expected = _WATCHED
-
-
-def fitting(records: list[bytes], start: int, size: int, more: int) -> int:
-    """Up to where the records, and so many bytes more with each, fit into an answer."""
-    for place in range(start, len(records)):
-        size -= len(records[place]) + more
-        if size < 0:
-            return place
-    return max(start, len(records))

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from jvs.errors import JvsError
 from jvs.overlay.fuse import protocol as p
-from jvs.overlay.fuse.listings import Foresight, Listing, fitting
+from jvs.overlay.fuse.listings import Foresight, Listing
 from jvs.overlay.fuse.numbers import Known, Numbers
 from jvs.overlay.fuse.views import FOREVER, Attributes, Changed, Opened, View, failure
 
@@ -448,8 +448,9 @@ class Server:
 
     def _flush(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, *_ = p.FLUSH_IN.unpack_from(body)
-        if not self._fixed:
-            self._handle(handle).flush()
+        if self._fixed:
+            raise failure(errno.ENOSYS)  # then the kernel asks no more
+        self._handle(handle).flush()
         return b""
 
     def _fsync(self, number: int, body: memoryview, out: memoryview) -> Answer:
@@ -513,21 +514,22 @@ class Server:
 
     def _readdir(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, offset, size, *_ = p.IO_IN.unpack_from(body)
-        records = self._listed(self.numbers[number], number, handle, offset).records
-        return b"".join(records[offset : fitting(records, offset, size, 0)])
+        listing = self._listed(self.numbers[number], number, handle, offset)
+        return b"".join(listing.records[offset : listing.fitting(offset, size, 0)])
 
     def _readdirplus(self, number: int, body: memoryview, out: memoryview) -> Answer:
         handle, offset, size, *_ = p.IO_IN.unpack_from(body)
         known = self.numbers[number]
         listing = self._listed(known, number, handle, offset)
-        end = fitting(listing.records, offset, size, len(_NO_ENTRY))
-        pieces: list[bytes] = []
+        end = listing.fitting(offset, size, len(_NO_ENTRY))
+        records = listing.records[offset:end]
         # further on the kernel asks for it only when what came before was looked at
-        naming = bool(offset) or self._foresight.listing(number)
-        for place in range(offset, end):
-            name = listing.entries[place][0]
-            pieces.append(self._found(known, name) if naming and name not in (b".", b"..") else _NO_ENTRY)
-            pieces.append(listing.records[place])
+        if not (offset or self._foresight.listing(number)):
+            return _NO_ENTRY.join((b"", *records))
+        pieces: list[bytes] = []
+        for (name, *_), record in zip(listing.entries[offset:end], records, strict=True):
+            pieces.append(_NO_ENTRY if name in (b".", b"..") else self._found(known, name))
+            pieces.append(record)
         return b"".join(pieces)
 
     def _found(self, known: Known, name: bytes) -> bytes:

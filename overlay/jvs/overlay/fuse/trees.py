@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from threading import RLock
 from typing import cast
 
+from jvs.castore import pages
 from jvs.castore.digest import Digest
 from jvs.castore.manifest import DIRECTORY, FILE, SYMLINK
 from jvs.castore.names import MAX_NAME, is_control_name
@@ -18,7 +19,7 @@ from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.datafiles import DataFiles
 from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
 from jvs.overlay.handles import Handle
-from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, ino_from, kept_time
+from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, derived_ino, derived_inos, kept_time
 from jvs.overlay.overlay import Overlay
 from jvs.overlay.resolve import MAX_PATH
 from jvs.overlay.state import State
@@ -68,21 +69,24 @@ class TreeView(View):
 
     def entries(self, directory: Directory) -> Sequence[Entry]:
         """As `View.entries`."""
-        above = directory.ino.to_bytes(8, "big")
         with self.lock:
             state = self.state
             if directory.parent is None and directory is not state.root:
                 return []
+            if directory.base is not None and not directory.changes and not self.renumbered:
+                rows = list(pages.iter_entries(state.objects.page, directory.base))
+                names = [row[0] for row in rows]
+                return list(
+                    zip(names, [_KINDS[row[1]] for row in rows], derived_inos(directory.ino, names), strict=True)
+                )
             found: list[Entry] = []
             for name, item in state.entries(directory):
                 if self.renumbered:  # what is in somebody's hands may have a number of before
                     item = state.lookup(directory, name) or item
                 if isinstance(item, tuple):
-                    found.append((name, _KINDS[item[1]], ino_from(above + name)))
+                    found.append((name, _KINDS[item[1]], derived_ino(directory.ino, name)))
                 else:
                     found.append((name, item.kind, item.ino))
-            if not directory.changes:
-                return found
         found.sort()
         return found
 
