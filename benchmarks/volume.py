@@ -95,13 +95,18 @@ class Yard:
     def _unmount(self) -> None:
         if not self._mounted:
             return
+        if not self._taken_away():
+            # Somebody still has a file open: detach now, the kernel lets go of the loop device with the last.
+            subprocess.run(["umount", "--lazy", str(self._mount)], check=False)
+        self._mounted = False
+
+    def _taken_away(self) -> bool:
+        """Whether the image could be unmounted; waits a while for those who are about to end."""
         for wait in (0.0, 0.5, 2.0, 5.0):
             time.sleep(wait)
             if subprocess.run(["umount", str(self._mount)], capture_output=True, check=False).returncode == 0:
-                break
-        else:  # Somebody still has a file open: detach now, the kernel lets go of the loop device with the last.
-            subprocess.run(["umount", "--lazy", str(self._mount)], check=False)
-        self._mounted = False
+                return True
+        return False
 
     def _mount_image(self, image: Path) -> None:
         subprocess.run(["mount", "-o", "loop", str(image), str(self._mount)], check=True)
@@ -154,6 +159,22 @@ class Yard:
         finally:
             self._unmount()
             image.unlink()
+
+    def cool(self) -> None:
+        """Throw the image of the cycle that is going on, and all that is known of its file system, out of the page
+        cache. Images only.
+
+        Raises:
+            SystemExit: somebody has a file open in it.
+        """
+        if not self._taken_away():
+            sys.exit(f"error: {self._mount} is in use, and cannot be unmounted")
+        self._mounted = False
+        image = self._root / "cycle.img"
+        with open(image, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self._mount_image(image)
 
     @contextmanager
     def _plain_cycle(self, template: Path) -> Iterator[Ground]:
