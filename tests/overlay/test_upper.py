@@ -231,6 +231,7 @@ def test_a_file_that_is_open_below_a_removed_directory_means_no_other_file(tmp_p
     with Overlay.create(objects, base, layer) as overlay:
         handles = [overlay.open_handle(f"top/{path}", os.O_RDWR) for path in ("one", "deep/one", "deep/er/one")]
         overlay.rmtree("top")
+        assert len({overlay.fstat(handle).st_ino for handle in handles}) == 3
         for handle in handles:
             assert handle.write(memoryview(b"gone"), 0) == 4
             assert handle.read(4, 0) == b"gone"

@@ -243,7 +243,7 @@ class State:
         below: list[Node] = [node]
         gone: set[int] = set()
         for one in below:
-            one.parent = None
+            _leave(one)
             if isinstance(one, FileNode) and not one.handles:
                 self.release(one)
             elif isinstance(one, Directory):
@@ -255,7 +255,7 @@ class State:
         lost = [(key, held) for key, held in self._held.items() if _is_below(held, gone)]
         for key, held in lost:
             del self._held[key]
-            held.parent = None
+            _leave(held)
 
     def release(self, node: FileNode) -> None:
         """The node needs its content no more."""
@@ -489,6 +489,13 @@ class State:
         self.forget_directories()
         self.base = base
         self.root = Directory(None, b"", 0o755, self.time_ns, ROOT_INO, base)
+
+
+def _leave(node: Node) -> None:
+    """A node is in no directory any more."""
+    if node.parent is not None:
+        _ = node.ino  # by which who has it open still knows it
+        node.parent = None
 
 
 def _is_below(node: Node, directories: set[int]) -> bool:
