@@ -49,7 +49,7 @@ CODES: dict[str, CodeInfo] = {
     "unknown-worktree": CodeInfo(5, 404, "jvs worktree list"),
     "unknown-ref": CodeInfo(5, 404, "jvs ref list"),
     "unknown-session": CodeInfo(5, 404, "jvs fs sessions"),
-    "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan"),
+    "unknown-plan": CodeInfo(5, 404, "jvs fs gc plan", "E_GC_PLAN_MISMATCH"),
     "unknown-policy": CodeInfo(5, 404, "jvs fs retention show"),
     "unknown-engine": CodeInfo(5, 404, "choose juicefs-clone, reflink-copy or copy"),
     # the store itself

@@ -7,9 +7,9 @@ import pytest
 from jvs.castore.digest import Digest, page_digest
 from jvs.errors import UsageError
 from jvs.labels.model import Entry
-from jvs.labels.positions import MAX_SPANS, Position
+from jvs.labels.positions import Position
 from jvs.labels.roots import roots
-from jvs.labels.tables import Span
+from jvs.labels.tables import MAX_SPANS, Span
 from tests.labels.support import DAY_MS, Desk
 
 MARK = "00ff"
@@ -66,6 +66,21 @@ def test_gc_keeps_what_is_newer_than_a_detached_position() -> None:
     assert kept(desk) == [3, 4, 5, 6, 7]
     assert {desk.snapshot(f"main{number}") for number in range(3, 7)} <= protected(desk)
     assert desk.snapshot("main2") not in protected(desk)
+
+
+def test_checkpoints_above_a_detached_position_take_one_another_s_place() -> None:
+    desk = Desk()
+    entries = moved(desk, 4)
+    desk.labels.stand(MARK, [desk.snapshot("main4")], [Span(entries[0].uid, 4, None)])
+    desk.labels.set_retention("*", ["keep-last 0"])
+    for first in (3, 2):
+        desk.labels.stand("01", [], [Span(entries[0].uid, first, 3)])
+        expire(desk)
+    desk.labels.leave(["01"])
+    expire(desk)
+    assert kept(desk) == [4]
+    there = [entry for entry in desk.labels.log("main") if entry.op == "checkpoint" and not entry.dropped]
+    assert len(there) == 1
 
 
 def test_a_position_that_is_taken_during_the_truncation_counts() -> None:

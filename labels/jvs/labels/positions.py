@@ -11,7 +11,7 @@ transaction on: a save needs no record of its own. Every other change of a posit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore.backend import Kind, ReadTxn, WriteTxn
 from jvs.castore.digest import DIGEST_SIZE, Digest
@@ -19,13 +19,10 @@ from jvs.errors import UsageError
 from jvs.labels.model import MAX_ACTOR, UID_SIZE, check_text
 from jvs.labels.purges import current
 from jvs.labels.records import MAX_LISTED, write_leave, write_stand
-from jvs.labels.tables import POSITIONS, PositionRow, Span, mark_key, position_row, position_rows
+from jvs.labels.tables import MAX_SPANS, POSITIONS, PositionRow, Span, mark_key, position_row, position_rows
 
 if TYPE_CHECKING:
     from jvs.labels.moves import Note
-
-MAX_SPANS: Final = 64
-"""Most spans of one position: labels that were forked one from another."""
 
 
 class Position(NamedTuple):

@@ -183,7 +183,8 @@ def resolve(txn: ReadTxn, revision: Revision, *, now_ms: int, tz: tzinfo | None 
             head = reads.live_head(txn, label)
             generation = reads.nth_generation(txn, head, moves, moves_only=True)
             if generation is None:
-                raise UnknownError(f"{label} has fewer than {moves:,} moves before its head", label=label)
+                message = f"{label} has fewer than {moves:,} moves before its head"
+                raise UnknownError(message, next=f"jvs fs log {label}", label=label)
             return _at_generation(txn, label, head, generation, path)
         case At(label, when):
             return _resolve_time(txn, label, when, path, now_ms, tz)

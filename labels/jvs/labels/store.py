@@ -400,10 +400,15 @@ class Labels:
 
     def leave(self, marks: Sequence[str]) -> int:
         """Forget where worktrees stood; how many of them were known."""
+        with self._store.read() as txn:
+            known = [mark for mark in marks if position_row(txn, mark) is not None]
+        return self._store.transact(lambda txn: self.leave_in(txn, known)) if known else 0
+
+    def leave_in(self, txn: WriteTxn, marks: Sequence[str]) -> int:
+        """`leave`, in a transaction."""
         from jvs.labels import positions
 
-        note = self._note()
-        return self._store.transact(lambda txn: positions.leave(txn, note, marks))
+        return positions.leave(txn, self._note(), marks)
 
     def record_act(
         self,

@@ -207,6 +207,9 @@ class Ending(NamedTuple):
 PIN_ID_SIZE: Final = 16
 """Bytes in the id of a pin; random."""
 
+MAX_SPANS: Final = 64
+"""Most spans of one position: labels that were forked one from another."""
+
 _MARK_CHARS: Final = frozenset("0123456789abcdef")
 _MAX_MARK: Final = 64
 

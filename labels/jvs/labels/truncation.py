@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from jvs.castore.backend import MetaStore, ReadTxn, WriteTxn
 from jvs.castore.digest import Digest, entry_digest
 from jvs.labels import moves
-from jvs.labels.model import Spared, nothing_spared
+from jvs.labels.model import Spared, is_housekeeping, nothing_spared
 from jvs.labels.moves import Note
 from jvs.labels.pins import list_pins
 from jvs.labels.policies import stored_policies
@@ -211,8 +211,7 @@ class _Job:
         """How many bodies were there to be dropped; None: something changed, nothing was done."""
         if not self._current(txn) or any(refs_to(txn, self.uid, generation) for generation in generations):
             return None  # a ref was made meanwhile: its entry keeps its body
-        standings = Standings(txn)
-        if any(standings.keep(self.uid, generation) for generation in generations):
+        if _stood_at(txn, self.uid, generations):
             return None  # a worktree was put there meanwhile
         there = [generation for generation in generations if _has_body(txn, self.uid, generation)]
         if there and not self._wrote and self._label is not None:
@@ -239,6 +238,13 @@ class _Job:
 def _has_body(txn: ReadTxn, uid: bytes, generation: int) -> bool:
     found = entry_bytes(txn, uid, generation)
     return found is not None and found[1] is not None
+
+
+def _stood_at(txn: ReadTxn, uid: bytes, generations: Sequence[int]) -> bool:
+    """Whether a worktree needs one of these entries. Nobody needs a checkpoint that another one takes the place of."""
+    standings = Standings(txn)
+    kept = (entry_bytes(txn, uid, generation) for generation in generations if standings.keep(uid, generation))
+    return any(found is not None and not is_housekeeping(found[0]) for found in kept)
 
 
 def _forget(store: MetaStore, note: Note, spared: Spared) -> Iterator[Expired]:

@@ -170,7 +170,8 @@ def test_a_position_survives_what_a_cache_does_not(layout: Layout) -> None:
     place = Place(layout, "main")
     assert position.load(place) is None
     bound = Binding("main", 3, bytes(32), bytes(range(32)), detached=True)
-    position.save(place, bound)
+    with Repo.open(layout.store(), actor="ada") as repo:
+        position.save(repo, place, bound)
     assert position.load(place) == bound
     moved = layout.root + "-moved"
     os.rename(layout.root, moved)

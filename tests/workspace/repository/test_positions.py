@@ -50,7 +50,7 @@ def test_a_save_whose_end_was_cut_off_is_the_worktree_s_own(repository: Reposito
     before = bound(repository)
     two = save(repository, "two")
     three = save(repository, "three")
-    position.save(repository.place("main"), before)
+    position.save(repository.repo, repository.place("main"), before)
     standing = repository.standing("main")
     assert (standing.behind, standing.detached) == (0, False)
     head = repository.head("main")
@@ -73,7 +73,7 @@ def test_what_others_did_after_a_cut_off_save_is_theirs(repository: Repository) 
     before = bound(repository)
     two = save(repository, "two")
     repository.repo.reset("main", "main@1")
-    position.save(repository.place("main"), before)
+    position.save(repository.repo, repository.place("main"), before)
     head = repository.head("main")
     assert head is not None
     assert head.save_point_id == two

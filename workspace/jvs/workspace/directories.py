@@ -17,8 +17,7 @@ from jvs.castore.manifest import SYMLINK
 from jvs.castore.names import is_control_name, split_path
 from jvs.castore.treesink import TreeSink
 from jvs.errors import NoStoreError, UsageError
-from jvs.workspace.locate import CONTROL
-from jvs.workspace.repository.layout import MAIN, Place, layout_at, place_of
+from jvs.workspace.repository.layout import MAIN, Place, place_of
 
 if TYPE_CHECKING:
     from jvs.workspace.progress import Progress
@@ -71,15 +70,16 @@ def save_binding(repo: Repo, directory: str, binding: Binding) -> None:
     else:
         from jvs.workspace.repository import position
 
-        position.save(place, binding)
+        position.save(repo, place, binding)
 
 
 def bound(repo: Repo) -> Iterator[tuple[bytes, Binding]]:
     """(path, binding) of every directory that is known and still there; worktrees of a repository whose store lies
     elsewhere are not known to it."""
     yield from bindings.bound(repo.cache_dir)
-    root, name = os.path.split(os.path.realpath(repo.store.path))
-    layout = layout_at(root) if name == CONTROL else None
+    from jvs.workspace.repository.position import layout_of
+
+    layout = layout_of(repo)
     if layout is not None:
         for found in sorted(os.listdir(os.path.dirname(layout.record(MAIN)))):
             path, binding = layout.path(found), bindings.read(layout.binding(found))

@@ -30,6 +30,7 @@ from jvs.labels.store import wall_clock
 from jvs.labels.tables import policy_revision
 from jvs.workspace.gc_plan import DONE, RECORD, PlanFiles, SavedPlan, Tally, Weight, make_plan, stale
 from jvs.workspace.gc_results import GcPlan, GcRun
+from jvs.workspace.repository.position import tell_all
 from jvs.workspace.sessions.upkeep import upkeep
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ class _OutOfTimeError(Exception):
     """The time given to a run is over, at a moment when nothing is half done."""
 
 
-def plan(repo: Repo, *, trust_clock: bool, progress: Progress | None) -> GcPlan:
-    """`fs gc plan`; see `gc_plan.make_plan` for what it raises."""
-    return make_plan(repo, trust_clock=trust_clock, step=_stepper(progress, None), keep=True)
+def plan(repo: Repo, *, trust_clock: bool, progress: Progress | None, spared: Spared = nothing_spared) -> GcPlan:
+    """`fs gc plan`; see `gc_plan.make_plan` for what it raises, and for what is `spared`."""
+    tell_all(repo)
+    step = _stepper(progress, None)
+    return make_plan(repo, trust_clock=trust_clock, step=step, keep=True, spared=spared)
 
 
 def run(repo: Repo, plan_id: str | None, options: RunOptions, progress: Progress | None) -> GcRun:
@@ -133,6 +136,7 @@ class _Run:
     def go(self) -> GcRun:
         """Do it."""
         upkeep(self._repo, self._now_ms)
+        tell_all(self._repo)
         collected = self._finish_others() and self._collect()
         reclaimed = self._reclaim()
         if collected and reclaimed and self._plan is not None:

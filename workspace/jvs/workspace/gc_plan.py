@@ -119,8 +119,11 @@ class Tally:
         )
 
 
-def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool) -> GcPlan:
-    """Mark, and list what was not reached. keep: write the plan down, to be carried out later.
+def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool, spared: Spared = nothing_spared) -> GcPlan:
+    """Mark, and list what was not reached.
+
+    keep    write the plan down, to be carried out later
+    spared  snapshots that stay although they have left their windows
 
     Raises StateError (clock-jump, gc-busy), IntegrityError naming what cannot be read, ReadOnlyError, NoSpaceError.
     """
@@ -130,7 +133,7 @@ def make_plan(repo: Repo, *, trust_clock: bool, step: Step, keep: bool) -> GcPla
         revision = policy_revision(txn)
     files = PlanFiles(store)
     budget = Budget(files.directory)
-    tally = Tally(repo, budget, now_ms)
+    tally = Tally(repo, budget, now_ms, spared)
     weight = Weight(store)
     making = store.locks.hold() if keep else None
     plan_id = making.name if making is not None else None

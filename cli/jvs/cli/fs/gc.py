@@ -50,6 +50,7 @@ _REASONS = {
     "base": "bases of merges to come",
     "autosave": "autosaves",
     "running": "commands that are running",
+    "worktree": "worktrees",
 }
 _SHOWN = 3
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}

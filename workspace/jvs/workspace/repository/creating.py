@@ -211,7 +211,7 @@ def _finish(repository: Repository, made: Worktree, intent: Intent, bound: Bindi
         os.rename(temp, path)
         sync_directory(repository.layout.worktrees)
     if bound is not None:
-        position.save(Place(repository.layout, made.name), bound)
+        position.save(repository.repo, Place(repository.layout, made.name), bound)
     repository.registry.put(made)
 
 

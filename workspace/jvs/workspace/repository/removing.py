@@ -200,6 +200,7 @@ def _commit(repository: Repository, txn: WriteTxn, intent: Intent, autosaved: st
     if label is not None and labels.get_in(txn, label) is not None:
         labels.delete_in(txn, label, message=reason or f"the worktree {intent.worktree} was removed")
         deleted = label
+    labels.leave_in(txn, [position.mark_of(repository.place(intent.worktree))])
     details = {"label": deleted, "autosaved": autosaved, **intent.mark}
     details = {key: value for key, value in details.items() if value is not None}
     labels.record_act_in(txn, OPERATION, intent.worktree, reason=reason, details=details)

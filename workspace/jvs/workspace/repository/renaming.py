@@ -48,7 +48,7 @@ def rename(repository: Repository, old: str, new: str, *, reason: str = "", wait
         binding = position.settled(repo, place)
         label = position.label_of(place, binding)
         if binding is not None:
-            position.save(place, binding)  # what it stands for may not be seen any more under the new name
+            position.save(repo, place, binding)  # what it stands for may not be seen any more under the new name
         # a worktree that was made to follow another label stays with that
         renamed = label_for(new) if label == worktree.label else label
         with intents.begun(repository.layout, OPERATION, old, to=new, label=label, renamed=renamed) as intent:
@@ -95,13 +95,14 @@ def _finish(repository: Repository, intent: Intent) -> None:
         place = repository.place(new)
         binding = position.load(repository.place(old))
         if binding is not None:
-            position.save(place, replace(binding, label=label))
+            position.save(repository.repo, place, replace(binding, label=label))
         nonce = layout.session_nonce(old)
         if nonce is not None:
             replace_file(layout.session(new), nonce.encode() + b"\n", mode=_NONCE_MODE)
         registry.put(registry.get(old)._replace(name=new, label=label))
         os.unlink(os.path.join(layout.record(old), CONFIG))
     remove_directory(layout.record(old))
+    position.leave(repository.repo, repository.place(old))
 
 
 def _take_index_along(repository: Repository, before: str, after: str) -> None:

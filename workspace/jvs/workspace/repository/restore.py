@@ -213,7 +213,7 @@ class Work:
         head = None if label is None else self._repo.labels.get(label)
         generation = 0 if head is None else head.generation
         returning.remember(self._repository.layout, self._name, plan, intent.id, generation)
-        position.save(place, replace(plan.after, unapplied=done.unapplied, pending=None))
+        position.save(self._repo, place, replace(plan.after, unapplied=done.unapplied, pending=None))
         _record(self._repository, intent, intent.fields | {"autosaved": autosaved})
         return done, autosaved
 
@@ -266,7 +266,7 @@ class Work:
         place = self._repository.place(self._name)
 
         def begin(pending: Pending) -> None:
-            position.save(place, replace(binding, ca_id=base, pending=pending))
+            position.save(repo, place, replace(binding, ca_id=base, pending=pending))
 
         with directories.stat_index(repo, directory) as index:
             return checkout(
@@ -279,7 +279,7 @@ class Work:
                 unapplied=binding.unapplied,
                 index=index,
                 begin=begin,
-                undone=lambda: position.save(place, binding),
+                undone=lambda: position.save(repo, place, binding),
                 progress=pull.reporter(repo, target, self._progress),
                 dry_run=dry_run,
                 store=repo.store.path,

@@ -92,11 +92,10 @@ def _undo_move(repository: Repository, name: str, label: str, binding: Binding |
     if binding is None or binding.detached or before is None:
         return moved
     if head is None:
-        position.save(place, Binding(label, 0, None))
+        position.save(repo, place, Binding(label, 0, None))
     elif binding.generation == before.generation or head.ca_id == binding.ca_id:
-        position.save(
-            place, Binding(head.name, head.generation, head.ca_id, head.entry_id, unapplied=binding.unapplied)
-        )
+        bound = Binding(head.name, head.generation, head.ca_id, head.entry_id, unapplied=binding.unapplied)
+        position.save(repo, place, bound)
     return moved
 
 
