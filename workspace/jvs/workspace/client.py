@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jvs.errors import NoStoreError, StateError, UnknownError
-from jvs.workspace.client_results import Restored, SavePoint, save_point
+from jvs.workspace.client_results import CleanupPlan, Restored, SavePoint, cleanup_plan, save_point
 from jvs.workspace.repository.intents import any_there
 from jvs.workspace.repository.layout import MAIN, Layout, find_layout
 from jvs.workspace.repository.repository import Repository
@@ -258,6 +259,68 @@ class Client:
     def has_save_points(self, workspace: str = MAIN) -> bool:
         """Whether anything was saved in a workspace yet."""
         return self._repository.latest(workspace) is not None
+
+    # -- checking and cleaning up ------------------------------------------------------------------------------------
+
+    def verify(
+        self,
+        save_point_id: str,
+        *,
+        progress: Tell | None = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """Check a save point: the entry that describes it, and every byte of what it holds.
+
+        Raises IntegrityError when it is not what was saved, UnknownError (unknown-snapshot), AmbiguousError,
+        CollectedError when it was cleaned up, JvsError (interrupted).
+        """
+        from jvs.workspace.repository.verify import verify
+
+        stop = watch(progress, cancel, deadline)
+        found = verify(self._repository, self._find(save_point_id, MAIN), stop)
+        if found.error is not None:
+            raise found.error
+
+    def preview_cleanup(
+        self,
+        *,
+        min_age: timedelta = timedelta(days=1),
+        progress: Tell | None = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> CleanupPlan:
+        """Say which save points a cleanup would remove, and keep that as a plan; nothing goes. What no retention policy
+        lets go stays, and what is younger than `min_age`.
+
+        Raises StateError (clock-jump), IntegrityError when something cannot be read, JvsError (interrupted).
+        """
+        from jvs.workspace.repository import cleanup
+
+        stop = watch(progress, cancel, deadline)
+        return cleanup_plan(
+            cleanup.plan(self._settled(), min_age_ms=min_age // timedelta(milliseconds=1), progress=stop)
+        )
+
+    def run_cleanup(
+        self,
+        plan_id: str,
+        *,
+        progress: Tell | None = None,
+        cancel: threading.Event | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """Remove what a plan listed, and give the space back; safe beside anything else. One that was stopped is gone
+        on with by calling this again.
+
+        Raises StateError (gc-plan-stale) with nothing removed, UnknownError (unknown-plan), IntegrityError, JvsError
+        (interrupted).
+        """
+        from jvs.workspace.repository import cleanup
+
+        cleanup.run(self._settled(), plan_id, watch(progress, cancel, deadline))
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def _settled(self) -> Repository:
         """The repository, with what processes left half-done that were killed since it was opened seen to."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from jvs.workspace.results import iso_time
+
 if TYPE_CHECKING:
-    from jvs.workspace.repository import savepoints
+    from jvs.workspace.repository import cleanup, savepoints
     from jvs.workspace.results import Json
 
 
@@ -57,10 +59,12 @@ class CleanupPlan:
     """What a cleanup would remove.
 
     created_at                  ISO 8601 in UTC
-    protected_save_points       ids of those that stay; protected_by_history: how many of them for being in a history
+    protected_save_points       ids of those that stay
+    protected_by_history        how many of them because they are young, in use or kept by a policy in the history of a
+                                label; the others have a tag, a ref or a pin
     candidate_count             save points that would go
     reclaimable_save_points     their ids
-    reclaimable_bytes_estimate  stored bytes that only they need
+    reclaimable_bytes_estimate  stored bytes that only they need, and what is dead already in the same packs
     """
 
     plan_id: str
@@ -88,6 +92,20 @@ def save_point(found: savepoints.SavePoint) -> SavePoint:
         found.payload_root_hash,
         found.descriptor_checksum,
         found.integrity_state,
+    )
+
+
+def cleanup_plan(made: cleanup.Cleanup) -> CleanupPlan:
+    """A plan as the Client shows it."""
+    assert made.plan.plan_id is not None  # only a plan that is not kept has none
+    return CleanupPlan(
+        made.plan.plan_id,
+        iso_time(made.plan.at_ms),
+        made.protected,
+        made.kept.lineage + made.kept.retention,
+        len(made.to_delete),
+        made.to_delete,
+        made.plan.reclaimable_bytes,
     )
 
 
