@@ -365,6 +365,33 @@ def test_refusals(fs: JvsFileSystem, repo: Repo) -> None:
     assert (generation(repo), generation(repo, "other")) == (1, 1)
 
 
+def test_failures_name_addresses(fs: JvsFileSystem, repo: Repo) -> None:
+    branch(repo, "other")
+    failing: list[tuple[Callable[[], object], str]] = [
+        (lambda: fs.open("jvs://main/missing"), "main/missing"),
+        (lambda: fs.open("main@1/missing"), "main@1/missing"),
+        (lambda: fs.open("main/a", "wb"), "main/a"),
+        (lambda: fs.open("main/a/one", "xb"), "main/a/one"),
+        (lambda: fs.cat_file("main/a/missing"), "main/a/missing"),
+        (lambda: fs.mkdir("main/a"), "main/a"),
+        (lambda: fs.mkdir("main"), "main"),
+        (lambda: fs.rmdir("main/a"), "main/a"),
+        (lambda: fs.pipe_file("main/a/one/x", b""), "main/a/one/x"),
+        (lambda: fs.mv("main/missing", "main/x"), "main/missing"),
+        (lambda: fs.mv("main/a/one", "nothing/x"), "nothing/x"),
+        (lambda: fs.cp_file("main@1/missing", "other/x"), "main@1/missing"),
+    ]
+    for call, address in failing:
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.filename == address
+    with fs.transaction:
+        fs.pipe_file("main/x", b"")
+        with pytest.raises(OSError) as caught:
+            fs.pipe_file("other/x", b"")
+    assert (caught.value.errno, caught.value.filename) == (errno.EXDEV, "other/x")
+
+
 def test_copies_read_nothing(fs: JvsFileSystem, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     fs.pipe_file("main/dir/big", BIG)
     branch(repo, "old")

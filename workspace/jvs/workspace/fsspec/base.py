@@ -13,7 +13,7 @@ from jvs.castore.names import display, shorten, to_bytes
 from jvs.errors import CollectedError, LabelMovedError, StoreError
 from jvs.overlay.overlay import Overlay
 from jvs.workspace.fsspec.environment import store_meant, who
-from jvs.workspace.fsspec.failures import as_os_errors, read_only
+from jvs.workspace.fsspec.failures import as_os_errors, read_only, with_addresses
 from jvs.workspace.fsspec.library import AbstractFileSystem, apply_config, stringify_path
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.sessions import SessionScope, session_scope
@@ -180,11 +180,13 @@ class Base(AbstractFileSystem, metaclass=_Resolved):  # type: ignore[misc]  # fs
         path = self._strip_protocol(path)
         with as_os_errors(path):
             try:
-                with self._tree(path) as (overlay, location):
-                    return work(overlay, location)
+                return self._look_once(path, work)
             except CollectedError:  # the label has moved since, perhaps
-                with self._tree(path) as (overlay, location):
-                    return work(overlay, location)
+                return self._look_once(path, work)
+
+    def _look_once(self, path: str, work: Callable[[Overlay, Location], T]) -> T:
+        with self._tree(path) as (overlay, location), with_addresses(location):
+            return work(overlay, location)
 
     def _writable(self, path: str) -> Location:
         scope = self._scope()
@@ -199,10 +201,11 @@ class Base(AbstractFileSystem, metaclass=_Resolved):  # type: ignore[misc]  # fs
         with as_os_errors(path):
             location = self._writable(path)
             scope = self._scope()
-            if scope is not None:
-                return work(scope.writing(location), location.inner or "/")
-            do = partial(_done_to, work, location.inner or "/")
-            return change(self._store(), location, do, _note(f"{message} {location.inner}"))
+            with with_addresses(location):
+                if scope is not None:
+                    return work(scope.writing(location), location.inner or "/")
+                do = partial(_done_to, work, location.inner or "/")
+                return change(self._store(), location, do, _note(f"{message} {location.inner}"))
 
 
 def _done_to(work: Callable[[RepoOverlay, str], T], inner: str, overlay: RepoOverlay) -> T:

@@ -16,6 +16,7 @@ from jvs.errors import (
     UnknownError,
     UsageError,
 )
+from jvs.workspace.fsspec.locations import Location
 
 _AS: tuple[tuple[type[JvsError], type[OSError], int], ...] = (
     (UnknownError, FileNotFoundError, errno.ENOENT),
@@ -39,6 +40,19 @@ def as_os_errors(path: str) -> Iterator[None]:
             if isinstance(error, kind):
                 message = f"{error.message} (next: {error.next})" if error.next else error.message
                 raise as_kind(number, message, path) from error
+        raise
+
+
+@contextmanager
+def with_addresses(location: Location) -> Iterator[None]:
+    """An OSError of a tree names a path inside it; let it name the address, which is what was asked about."""
+    try:
+        yield
+    except OSError as error:
+        for name in ("filename", "filename2"):
+            inner = getattr(error, name)
+            if isinstance(inner, str):
+                setattr(error, name, location.name(inner.strip("/")))
         raise
 
 

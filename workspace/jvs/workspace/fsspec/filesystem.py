@@ -137,8 +137,8 @@ class JvsFileSystem(Reading):
                 else:
                     overlay.graft(at.ca_id, tree.realpath(at.inner), inner)
 
-        with as_os_errors(source):
-            self._change(path2, f"copy {source} to", copy)
+        self._look(source, lambda tree, at: tree.lstat(at.inner or "/"))  # missing, it is told by its own address
+        self._change(path2, f"copy {source} to", copy)
 
     def copy(
         self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any
@@ -167,7 +167,9 @@ class JvsFileSystem(Reading):
                 return
             source = self._strip_protocol(path1)
             with as_os_errors(source):
-                old, new = self._writable(source), self._writable(target)
+                old = self._writable(source)
+            with as_os_errors(target):
+                new = self._writable(target)
             if old.label != new.label:
                 raise OSError(errno.EXDEV, "a move is within one label; copy, then remove", path1, None, path2)
 

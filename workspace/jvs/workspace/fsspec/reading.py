@@ -15,7 +15,7 @@ from jvs.overlay.handles import OverlayFile
 from jvs.overlay.overlay import Overlay
 from jvs.workspace.fsspec.base import Base
 from jvs.workspace.fsspec.facts import Facts, facts, label_facts, listing
-from jvs.workspace.fsspec.failures import as_os_errors
+from jvs.workspace.fsspec.failures import as_os_errors, with_addresses
 from jvs.workspace.fsspec.files import HELD, HeldBytes, ReadFile, TextFile
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.writing import open_to_write
@@ -145,7 +145,8 @@ class Reading(Base):
                 except CollectedError:  # the label has moved since, perhaps
                     return self._open_to_read(path, buffer)
             location = self._writable(path)
-            return open_to_write(self, self._store(), self._scope(), location, path, mode, buffer)
+            with with_addresses(location):
+                return open_to_write(self, self._store(), self._scope(), location, path, mode, buffer)
 
     def _open_to_read(self, path: str, buffer: int) -> ReadFile:
         opened = self._store()
@@ -154,7 +155,7 @@ class Reading(Base):
         shared = None if scope is None else scope.written(location)
         fixed = None if shared is not None else f"@{location.ca_id.hex()}/{location.inner}"
         raw: OverlayFile | HeldBytes
-        with unless_collected(opened.repo, location.ca_id), ExitStack() as stack:
+        with unless_collected(opened.repo, location.ca_id), with_addresses(location), ExitStack() as stack:
             overlay = shared
             if overlay is None:
                 view = opened.hold(location)

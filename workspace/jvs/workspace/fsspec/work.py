@@ -152,7 +152,7 @@ class Scope:
                 raise OSError(
                     errno.EXDEV,
                     f"what goes together is written to one label, and this is {self._at.label}",
-                    location.prefix,
+                    location.inner or "/",
                 )
             return self._overlay
 

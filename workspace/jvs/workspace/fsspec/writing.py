@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jvs.castore.names import display, shorten, to_bytes
 from jvs.overlay.handles import OverlayFile
-from jvs.workspace.fsspec.failures import as_os_errors
+from jvs.workspace.fsspec.failures import as_os_errors, with_addresses
 from jvs.workspace.fsspec.files import UpdateFile, WriteFile
 from jvs.workspace.fsspec.locations import Location
 from jvs.workspace.fsspec.stores import OpenStore
@@ -99,7 +99,8 @@ class _Alone:
                     assert done.error is not None
                     raise done.error
                 changes = list(self._overlay.changes())
-                land(self._opened, self._location, done.ca_id, changes, message, new=self._kind == "x")
+                with with_addresses(self._location):
+                    land(self._opened, self._location, done.ca_id, changes, message, new=self._kind == "x")
 
     def dropped(self, _file: Any) -> None:
         """Forget it."""
