@@ -43,6 +43,10 @@ def fail(number: int, path: object) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
+class Inside(bytes):
+    """The path of a node, `a/b`, for who has got there step by step, as a kernel does: it may be of any length."""
+
+
 def raw_path(path: AnyPath) -> bytes:
     """A path as bytes. Raises TypeError, ValueError (NUL, as `os` does), FileNotFoundError (empty) and OSError."""
     raw = os.fsencode(path)
@@ -50,7 +54,7 @@ def raw_path(path: AnyPath) -> bytes:
         raise ValueError("embedded null byte")
     if not raw:
         raise fail(errno.ENOENT, path)
-    if len(raw) > MAX_PATH:
+    if len(raw) > MAX_PATH and not isinstance(path, Inside):
         raise fail(errno.ENAMETOOLONG, path)
     return raw
 
@@ -125,7 +129,7 @@ def entry_at(state: State, path: AnyPath, *, any_length: bool = False) -> Spot:
     """As `resolve` without following, also where the path ends in a slash: for what removes or moves an entry."""
     raw = raw_path(path)
     bare = raw.rstrip(b"/")
-    spot = resolve(state, bare or raw, follow=False, any_length=any_length)
+    spot = resolve(state, path if bare == raw else bare or raw, follow=False, any_length=any_length)
     return spot._replace(slash=len(bare) < len(raw))
 
 

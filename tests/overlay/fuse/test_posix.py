@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,9 +275,21 @@ def test_paths_too_long_for_one_call(here: Path) -> None:
             depth += 1
             assert depth < 100
         assert failed == errno.ENAMETOOLONG
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        further = here / "long" / ("n" * 250) / ("n" * 250)
+        further.mkdir(parents=True)
+        (here / ("d" * 250)).rename(further / "moved")
+        # what is further down by now can be changed, moved away and removed all the same, and nothing more is made
+        assert number_of(lambda: os.mkdir("new", dir_fd=fd)) == errno.ENAMETOOLONG
+        os.chmod("file", 0o600, dir_fd=fd)
+        with open("file", "w", opener=lambda name, flags: os.open(name, flags, dir_fd=fd)) as file:
+            file.write("x")
+        os.rename("file", here / "taken out", src_dir_fd=fd)
     finally:
         os.close(fd)
     assert depth >= 14
+    assert (here / "taken out").read_text() == "x"
+    subprocess.run(["rm", "-r", here / "long"], check=True)
 
 
 def test_shared_mappings(here: Path) -> None:

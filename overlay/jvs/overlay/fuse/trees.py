@@ -21,7 +21,7 @@ from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, fai
 from jvs.overlay.handles import Handle
 from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, derived_ino, derived_inos, kept_time
 from jvs.overlay.overlay import Overlay
-from jvs.overlay.resolve import MAX_PATH
+from jvs.overlay.resolve import MAX_PATH, Inside
 from jvs.overlay.state import State
 
 CONTROL = b".jvs"
@@ -166,7 +166,7 @@ class OverlayView(TreeView):
             self.overlay.sync()
             return True
 
-    def _below(self, directory: Directory, name: bytes, *, control: int = errno.EPERM) -> bytes:
+    def _below(self, directory: Directory, name: bytes) -> Inside:
         """The path of an entry of a directory. Raises OSError: FileNotFoundError when the directory was removed."""
         state = self.state
         if directory.parent is None and directory is not state.root:
@@ -174,9 +174,14 @@ class OverlayView(TreeView):
         if len(name) > MAX_NAME:
             raise failure(errno.ENAMETOOLONG)
         if is_control_name(name):
-            raise failure(control)
+            raise failure(errno.EPERM)
         above = directory.path()
-        path = above + b"/" + name if above else name
+        return Inside(above + b"/" + name if above else name)
+
+    def _new(self, directory: Directory, name: bytes) -> Inside:
+        """The path of what is to be made, of a length that everybody can name. What is there already, further down than
+        that, can be read, written, removed and moved away."""
+        path = self._below(directory, name)
         if len(path) > MAX_PATH:
             raise failure(errno.ENAMETOOLONG)
         return path
@@ -218,19 +223,19 @@ class OverlayView(TreeView):
         """As `View.create`."""
         with self.lock:
             how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (flags & (os.O_EXCL | os.O_TRUNC))
-            handle = self.overlay.open_handle(self._below(directory, name), how, mode)
+            handle = self.overlay.open_handle(self._new(directory, name), how, mode)
             return handle.node, handle
 
     def mkdir(self, directory: Directory, name: bytes, mode: int) -> Node:
         """As `View.mkdir`."""
         with self.lock:
-            self.overlay.mkdir(self._below(directory, name), mode)
+            self.overlay.mkdir(self._new(directory, name), mode)
             return self._made(directory, name)
 
     def symlink(self, directory: Directory, name: bytes, target: bytes) -> Node:
         """As `View.symlink`."""
         with self.lock:
-            self.overlay.symlink(target, self._below(directory, name))
+            self.overlay.symlink(target, self._new(directory, name))
             return self._made(directory, name)
 
     def unlink(self, directory: Directory, name: bytes) -> None:
@@ -246,7 +251,7 @@ class OverlayView(TreeView):
     def rename(self, directory: Directory, name: bytes, to: Directory, new: bytes, *, replace: bool) -> None:
         """As `View.rename`."""
         with self.lock:
-            self.overlay.rename(self._below(directory, name), self._below(to, new), replace=replace)
+            self.overlay.rename(self._below(directory, name), self._new(to, new), replace=replace)
 
 
 def _check_held(node: Node) -> None:
