@@ -84,7 +84,10 @@ def test_a_label_that_moved(pushed: Jvs) -> None:
     pushed("fs", "push", "d").ok()
     rejected = pushed("fs", "push", "--session", "try", "--json")
     assert (rejected.status, rejected.value["status"], rejected.value["current_generation"]) == (6, "rejected", 3)
+    assert rejected.value["error"]["next"].startswith("jvs fs push --session try --merge (")
     assert pushed("fs", "push", "--session", "try", "--label", "other").ok().out.startswith("advanced other@1")
+    elsewhere = pushed("fs", "push", "--session", "try", "--label", "main")
+    assert "next: jvs fs push --session try --label main --merge (" in elsewhere.err
     merged = pushed.json("fs", "push", "--session", "try", "--label", "main", "--merge")
     assert (merged["status"], merged["generation"], merged["merge"]["status"]) == ("advanced", 4, "merged")
     assert pushed("fs", "cat", "main:data/points.csv").ok().out == "5,6\n"
@@ -107,6 +110,9 @@ def test_a_conflict_moves_nothing(pushed: Jvs, served: bool) -> None:
     )
     merge = conflict.value["merge"]
     assert (merge["status"], merge["total_conflicts"]) == ("conflict", 1)
+    # what was typed is a whole id; 12 digits of it are as good, and can be read
+    words = conflict.value["error"]["next"].split()
+    assert [len(word) for word in words if word == conflict.value["ca_id"][: len(word)]] == [12]
     assert merge["conflicts"] == [{"path": "settings.toml", "kind": "content", "detail": ""}]
     assert pushed.json("fs", "ls")["labels"][0]["generation"] == 3
     assert pushed.json("fs", "status", "try")["total"] == 2

@@ -303,7 +303,7 @@ def _show(ui: Ui, done: RunResult | ParallelResult) -> None:
         score = "" if attempt.score is None else f", score {attempt.score:g}"
         best = ", the best" if done.best is not None and attempt.attempt == done.best.attempt else ""
         kept = "" if attempt.session is None else f", session {attempt.session}"
-        ui.talk(f"attempt {attempt.attempt}: {_how(attempt)}{score}{best}{kept}")
+        ui.talk(f"attempt {attempt.attempt}: {ui.name(attempt.ended.in_words)}{score}{best}{kept}")
     if done.best is not None:
         _show_one(ui, done.best)
     elif done.error is not None:
@@ -316,7 +316,7 @@ def _show_one(ui: Ui, done: RunResult) -> None:
         where += f" (session {done.session})" if done.status != "kept" else f" {done.session}"
     made = "" if done.ca_id is None else f" {short(done.ca_id)}"
     changed = "" if done.diff is None else f": {_totals(done.diff)}"
-    how = "" if done.ended is None or done.ended.status == 0 else f", {_how(done)}"
+    how = "" if done.ended is None or done.ended.status == 0 else f", {ui.name(done.ended.in_words)}"
     ui.talk(f"{done.status}{where}{made}{changed}{how}")
     for line in [] if done.diff is None else _changes(ui, done.diff):
         ui.talk(line)
@@ -329,21 +329,11 @@ def _show_one(ui: Ui, done: RunResult) -> None:
     if done.where is not None:
         ui.talk(f"what it did is in {ui.name(done.where)}; push it: {command('jvs', 'fs', 'push', done.where)}")
     elif done.session is not None:
-        push = ["jvs", "fs", "push", "--session", done.session]
-        ui.talk(f"go on: {command('jvs', 'fs', 'status', done.session)}; {command(*push)}")
+        push = f"; {command('jvs', 'fs', 'push', '--session', done.session)}"
+        refused = done.status in ("rejected", "conflict")  # then the error has said how it can be pushed
+        ui.talk(f"go on: {command('jvs', 'fs', 'status', done.session)}{'' if refused else push}")
         ui.talk(f"work in it: {command('jvs', 'fs', 'mount', '--session', done.session)} DIR")
         ui.talk(f"drop it: {command('jvs', 'fs', 'drop', done.session, '--force')}")
-
-
-def _how(done: RunResult) -> str:
-    """`exit status 3`, `timed out`, `not runnable (...)`."""
-    ended = done.ended
-    assert ended is not None
-    if ended.how == "exited":
-        return f"exit status {ended.status}"
-    if ended.how == "not-runnable":
-        return f"the command cannot be run: {ended.reason}"
-    return ended.how.replace("-", " ")
 
 
 def _totals(diff: DiffResult) -> str:

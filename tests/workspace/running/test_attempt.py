@@ -123,7 +123,7 @@ def test_the_label_moved(runner: Runner, tmp_path: Path) -> None:
     done = runner(_moving(runner.repo, tmp_path, "theirs") + WRITE)
     assert (done.status, done.exit_status) == ("rejected", 6)
     assert done.error is not None
-    assert done.error.next == f"jvs fs push --session {done.session} --merge"
+    assert done.error.next == f"jvs fs push --session {done.session} --merge (or --force, to replace what is there)"
     assert done.session is not None
     assert push_session(runner.repo, done.session, merge=True).push.status == "advanced"
     assert (runner.text("main:new"), runner.text("main:theirs")) == ("new", "theirs")
@@ -140,6 +140,8 @@ def test_the_label_moved_and_it_is_merged(runner: Runner, tmp_path: Path) -> Non
 def test_the_label_moved_and_there_is_a_conflict(runner: Runner, tmp_path: Path) -> None:
     done = runner(_moving(runner.repo, tmp_path, "new") + WRITE, on_success="merge")
     assert (done.status, done.exit_status) == ("conflict", 7)
+    assert done.error is not None
+    assert (done.error.details["paths"], done.error.details["count"]) == (["new"], 1)
     assert done.session is not None
     assert session_status(runner.repo, done.session).counts == {"added": 1}
     assert runner.text("main:new") == "theirs"

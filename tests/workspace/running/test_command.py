@@ -46,6 +46,27 @@ def test_the_program_is_looked_up_in_the_path_it_is_given(tmp_path: Path) -> Non
     assert run_command(["prog"], "/", found, Interrupts()).status == 126
 
 
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        (Ended("exited", 3), "exit status 3"),
+        (Ended("signalled", 137), "ended by SIGKILL"),
+        (Ended("signalled", 128 + 40), "ended by signal 40"),  # of real time: it has no name
+        (Ended("timed-out", 124), "timed out"),
+        (
+            Ended("not-runnable", 127, "nosuch: No such file or directory"),
+            "cannot run nosuch: No such file or directory",
+        ),
+    ],
+)
+def test_how_it_ended_in_words(ended: Ended, says: str) -> None:
+    assert ended.in_words == says
+
+
+def test_what_cannot_be_run_is_named(tmp_path: Path) -> None:
+    assert run_command(["./nosuch"], str(tmp_path), {}, Interrupts()).reason == "./nosuch: No such file or directory"
+
+
 def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     began = time.monotonic()
     ended = sh("trap 'echo bye > bye' TERM; sleep 60 & wait; exit 0", tmp_path, timeout=0.2)

@@ -144,6 +144,7 @@ def test_others_push_and_ask_while_it_is_open(repo: Repo, source: Path, other: O
     assert (rejected.push.status, rejected.merge) == ("rejected", None)
     assert rejected.push.error is not None
     assert rejected.push.error.exit_status == 6
+    assert rejected.push.error.next == "jvs fs push --session work --merge (or --force, to replace what is there)"
     merged = push_session(repo, "work", merge=True, message="both")
     assert (merged.push.status, merged.push.generation) == ("advanced", 3)
     assert merged.merge is not None

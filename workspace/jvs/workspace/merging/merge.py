@@ -27,7 +27,7 @@ from jvs.merge.octopus import transfer
 from jvs.merge.recursive import VirtualBase
 from jvs.merge.trees import merge_trees
 from jvs.workspace.merging.attributes import TreeAttributes
-from jvs.workspace.merging.operands import Bases, Operand, check_sides, find_bases, operand, tree_of
+from jvs.workspace.merging.operands import Bases, Operand, brief, check_sides, find_bases, operand, tree_of
 from jvs.workspace.merging.recorded import Recorded
 from jvs.workspace.merging.results import Applied, MergeResult, show_conflicts
 from jvs.workspace.reading import pinned
@@ -291,8 +291,8 @@ def answer(prepared: Prepared, options: MergeOptions) -> MergeResult:
 
 
 def _conflict_error(ours: Operand, theirs: Operand, number: int, options: MergeOptions) -> StateError:
-    words = ["jvs", "fs", "merge", ours.text, theirs.text]
-    words += [] if options.base is None else ["--base", options.base]
+    words = ["jvs", "fs", "merge", brief(ours.text), brief(theirs.text)]
+    words += [] if options.base is None else ["--base", brief(options.base)]
     words += ["--two-way"] if options.two_way else []
     words += [] if options.into is None else ["--into", options.into]
     next = f"{shlex.join(words)} --out DIR (to settle it by hand), or --prefer ours|theirs"
@@ -300,7 +300,8 @@ def _conflict_error(ours: Operand, theirs: Operand, number: int, options: MergeO
         resolve = shlex.join(["jvs", "fs", "resolve", options.out])
         next = f"edit the files in {options.out}, then: {resolve}"
     paths = "1 path is" if number == 1 else f"{number:,} paths are"
-    return StateError(f"{ours.text} and {theirs.text} clash: {paths} in conflict", code="merge-conflict", next=next)
+    message = f"{brief(ours.text)} and {brief(theirs.text)} clash: {paths} in conflict"
+    return StateError(message, code="merge-conflict", next=next)
 
 
 # -- the label
@@ -342,7 +343,7 @@ def _publish(
         return result
     if ca_id == prepared.ours.ca_id and target.entry_id is not None and prepared.forward is not None:
         return result._replace(label=target.name, generation=target.generation, entry_id=target.entry_id)
-    message = options.message or f"merge {prepared.theirs.text} into {target.name}"
+    message = options.message or f"merge {brief(prepared.theirs.text)} into {target.name}"
     if target.entry_id is not None:  # what is merged into is a parent, whatever revision it was named by
         parents = tuple(dict.fromkeys((target.entry_id, *prepared.theirs.sources)))
     request = MoveRequest(target.name, ca_id, target.expect, "merge", parents, message)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.castore.backend import ReadTxn
-from jvs.castore.digest import Digest
+from jvs.castore.digest import Digest, is_hex
 from jvs.castore.names import display
 from jvs.errors import CollectedError, UsageError
 from jvs.labels import revisions
@@ -63,6 +63,11 @@ class Bases(NamedTuple):
     contents: tuple[Digest, ...]
     given: Digest | None
     note: str = ""
+
+
+def brief(text: str) -> str:
+    """A revision for messages and commands: a whole id by its first digits."""
+    return text[:12] if len(text) == 64 and is_hex(text) else text
 
 
 def operand(repo: Repo, text: str) -> Operand:

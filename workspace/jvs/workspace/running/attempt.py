@@ -232,8 +232,10 @@ def _push(repo: Repo, options: RunOptions, start: Start, attempt: Attempt, resul
     result = result._replace(ca_id=push.ca_id, generation=push.generation)
     if push.error is not None:
         conflict = done.merge is not None and done.merge.error is not None
-        if not conflict:
-            push.error.next = f"jvs fs push --session {name} --merge"
+        if done.merge is not None and conflict:
+            clashing = done.merge.conflicts
+            paths = [b"/".join(one.conflict.path).decode("utf-8", "surrogateescape") for one in clashing]
+            push.error.details = {**push.error.details, "paths": paths, "count": done.merge.total_conflicts}
         return result._replace(
             status="conflict" if conflict else "rejected",
             error=push.error,

@@ -114,9 +114,10 @@ def run_command(
         process = interrupts.begin(start)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return Ended("not-runnable", NOT_FOUND if missing else NOT_EXECUTABLE, error.strerror or str(error))
+        why = f"{words[0]}: {error.strerror or error}"
+        return Ended("not-runnable", NOT_FOUND if missing else NOT_EXECUTABLE, why)
     except ValueError as error:  # a NUL in a word
-        return Ended("not-runnable", NOT_EXECUTABLE, str(error))
+        return Ended("not-runnable", NOT_EXECUTABLE, f"{words[0]}: {error}")
     clock = _Clock(process.pid, timeout)
     try:
         if terminal is not None:

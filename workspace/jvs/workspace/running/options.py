@@ -77,11 +77,11 @@ class ParallelOptions(NamedTuple):
     def check(self) -> None:
         """Raise UsageError."""
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
-            raise UsageError(f"there can be 1 to {MAX_ATTEMPTS} attempts")
+            raise UsageError(f"there can be 1 to {MAX_ATTEMPTS} attempts", next="jvs run --help")
         if self.jobs is not None and self.jobs < 1:
-            raise UsageError("at least one attempt runs at a time")
+            raise UsageError("at least one attempt runs at a time", next="jvs run --help")
         if self.score is not None and (not self.score or not self.score[0]):
-            raise UsageError("the command that scores attempts is empty")
+            raise UsageError("the command that scores attempts is empty", next="jvs run --help")
 
 
 class Surroundings(NamedTuple):

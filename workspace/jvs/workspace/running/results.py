@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from jvs.castore.digest import Digest
@@ -24,7 +26,7 @@ class Ended(NamedTuple):
     how     `exited`, `signalled`, `timed-out`, `interrupted` (a signal was forwarded to it, however it ended then), or
             `not-runnable`
     status  as a shell has it: its exit status, 128 + the number of the signal, 124, 126, 127
-    reason  why it is not runnable
+    reason  which program is not runnable, and why
     left    whether processes of its group had to be ended after it
     """
 
@@ -32,6 +34,19 @@ class Ended(NamedTuple):
     status: int
     reason: str = ""
     left: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """`exit status 3`, `ended by SIGKILL`, `timed out`, `interrupted`, `cannot run nosuch: ...`."""
+        if self.how == "exited":
+            return f"exit status {self.status}"
+        if self.how == "not-runnable":
+            return f"cannot run {self.reason}"
+        if self.how == "signalled":
+            with suppress(ValueError):
+                return f"ended by {signal.Signals(self.status - 128).name}"
+            return f"ended by signal {self.status - 128}"
+        return self.how.replace("-", " ")
 
 
 class RunResult(NamedTuple):

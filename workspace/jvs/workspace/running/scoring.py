@@ -41,11 +41,11 @@ def score_of(
         out.seek(max(0, size - _TAIL))
         tail = out.read()
     if ended.how != "exited" or ended.status:
-        around.tell(f"attempt {number} has no score: the command {ended.how} ({ended.reason or ended.status})")
+        around.tell(f"attempt {number} has no score: the score command: {ended.in_words}")
         return None
     score = last_number(tail)
     if score is None:
-        around.tell(f"attempt {number} has no score: the last line of the command's output is no finite number")
+        around.tell(f"attempt {number} has no score: the last line of the score command's output is no finite number")
     return score
 
 

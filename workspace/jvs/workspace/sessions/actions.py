@@ -71,7 +71,12 @@ def push_session(
         "allow_purged": allow_purged,
         "retries": retries,
     }
-    return _either(repo, name, lambda session: session.push(**options), {"do": "push", **options}, push_of)
+    done = _either(repo, name, lambda session: session.push(**options), {"do": "push", **options}, push_of)
+    push = done.push
+    if push.status == "rejected" and push.error is not None and push.current is not None and done.merge is None:
+        to = "" if label in (None, session_info(repo, name).label) else f" --label {label}"
+        push.error.next = f"jvs fs push --session {name}{to} --merge (or --force, to replace what is there)"
+    return done
 
 
 def _either(repo: Repo, name: str, mine: Callable[[Session], T], request: Json, theirs: Callable[[Json], T]) -> T:
