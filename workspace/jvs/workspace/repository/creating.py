@@ -17,7 +17,6 @@ from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import Binding, UnappliedMode
 from jvs.castore.checkout import Unsaved, checkout, disk, make_directory
 from jvs.castore.digest import Digest
-from jvs.castore.local.descriptors import sync_directory
 from jvs.castore.names import is_left_alone
 from jvs.errors import JvsError, StateError, UnknownError
 from jvs.labels.moves import MoveRequest
@@ -127,6 +126,8 @@ def create(
     fields = {**made._asdict(), "root": None if root is None else root.hex()}
     with intents.begun(repository.layout, OPERATION, name, **fields) as intent:
         try:
+            # before there is much to be written: each sync of a file waits for all that the journal of the disk holds
+            repository.registry.prepare(made, intent.id)
             temp = _temporary(repository, intent)
             unapplied: Mapping[bytes, UnappliedMode] = {}
             if root is None:
@@ -134,8 +135,11 @@ def create(
             else:
                 maker = _Maker(repository, temp, repository.layout.path(name), root, progress)
                 with pinned(repository.repo, root, what="fork"):
-                    made = made._replace(engine=maker.make(engine, options.near, forced=forced is not None))
-                    unapplied = maker.unapplied
+                    used = maker.make(engine, options.near, forced=forced is not None)
+                unapplied = maker.unapplied
+                if used != engine:
+                    made = made._replace(engine=used)
+                    repository.registry.prepare(made, intent.id)
             with repository.registry.lock(repository.settings.wait if options.wait is None else options.wait):
                 _check_free(repository, name)
                 bound = _commit(repository, made, one, root, intent, options.reason)
@@ -154,7 +158,8 @@ def resume(repository: Repository, intent: Intent) -> str | None:
     if worktree is None:
         return None
     if not intents.was_done(repository.repo, intent):
-        _remove_temporary(repository, intent)
+        remove_directory(_temporary(repository, intent))
+        repository.registry.drop_prepared(worktree.name, intent.id)
         return None
     with repository.registry.lock(repository.settings.wait):
         if repository.registry.has(worktree.name):
@@ -205,14 +210,17 @@ def _commit(
 
 
 def _finish(repository: Repository, made: Worktree, intent: Intent, bound: Binding | None) -> None:
-    """Let what was made be the worktree: its directory, its position, its record, in this order. May be done again."""
+    """Let what was made be the worktree: its directory, its position, its record, in this order. May be done again.
+
+    Nothing is synced, as nothing in the directory is: a power cut may leave the worktree standing nowhere, with half of
+    its files, which `jvs restore HEAD` puts right; all of it is in the store.
+    """
     path, temp = repository.layout.path(made.name), _temporary(repository, intent)
     if os.path.isdir(temp) and not os.path.lexists(path):
         os.rename(temp, path)
-        sync_directory(repository.layout.worktrees)
     if bound is not None:
-        position.save(repository.repo, Place(repository.layout, made.name), bound)
-    repository.registry.put(made)
+        position.save(repository.repo, Place(repository.layout, made.name), bound, durable=False)
+    repository.registry.put_prepared(made, intent.id)
 
 
 def _created(repository: Repository, worktree: Worktree) -> Binding | None:
@@ -235,10 +243,6 @@ def _worktree_of(intent: Intent) -> Worktree | None:
 
 def _temporary(repository: Repository, intent: Intent) -> str:
     return os.path.join(repository.layout.worktrees, TEMPORARY + intent.id)
-
-
-def _remove_temporary(repository: Repository, intent: Intent) -> None:
-    remove_directory(_temporary(repository, intent))
 
 
 def remove_directory(path: str) -> None:

@@ -64,12 +64,15 @@ def load(place: Place) -> Binding | None:
     return bindings.read(place.layout.binding(place.name))
 
 
-def save(repo: Repo, place: Place, binding: Binding) -> None:
-    """Record the position of a worktree; durable. Raises OSError, and what a transaction raises."""
+def save(repo: Repo, place: Place, binding: Binding, *, durable: bool = True) -> None:
+    """Record the position of a worktree. Raises OSError, and what a transaction raises.
+
+    durable: it is on the disk when this returns; else the worktree may stand nowhere after a power cut.
+    """
     if binding.pending is None:  # while a restore runs, what it needs is pinned
         tell(repo, place, binding)
     os.makedirs(place.layout.record(place.name), exist_ok=True)
-    bindings.write(place.layout.binding(place.name), place.layout.path(place.name), binding, durable=True)
+    bindings.write(place.layout.binding(place.name), place.layout.path(place.name), binding, durable=durable)
 
 
 def label_of(place: Place, binding: Binding | None) -> str:

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from jvs.castore import binding as bindings
@@ -100,6 +100,30 @@ class Registry:
         os.makedirs(record, exist_ok=True)
         replace_file(os.path.join(record, CONFIG), encode(worktree))
         sync_directory(os.path.dirname(record))
+
+    def prepare(self, worktree: Worktree, token: str) -> None:
+        """Write the record of a worktree that is still to be made; durable. token: whose it is. Raises OSError."""
+        record = self.layout.record(check_worktree_name(worktree.name))
+        os.makedirs(record, exist_ok=True)
+        replace_file(self._prepared(worktree.name, token), encode(worktree))
+        sync_directory(os.path.dirname(record))
+
+    def put_prepared(self, worktree: Worktree, token: str) -> None:
+        """Register a worktree whose record was prepared: by one rename, which waits for no disk. Raises OSError."""
+        try:
+            os.rename(self._prepared(worktree.name, token), os.path.join(self.layout.record(worktree.name), CONFIG))
+        except FileNotFoundError:
+            self.put(worktree)
+
+    def drop_prepared(self, name: str, token: str) -> None:
+        """Take away what was prepared for a worktree that is not to be; a record directory that holds more stays."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._prepared(name, token))
+        with suppress(OSError):
+            os.rmdir(self.layout.record(name))
+
+    def _prepared(self, name: str, token: str) -> str:
+        return os.path.join(self.layout.record(name), f"{CONFIG}.{token}.tmp")
 
     @contextmanager
     def lock(self, wait: float = LOCK_SECONDS) -> Iterator[None]:
