@@ -32,6 +32,8 @@ _FIELDS = 7
 _MAX_RECORD = 64 << 20
 _checksum = keyed("jvs 2026-11 directory binding v1")
 
+_TRIES = 3
+
 LOCK_SECONDS = 2.0
 """How long a second pull or push of one directory waits for the first."""
 
@@ -141,6 +143,17 @@ def replace_file(path: str, data: bytes, *, mode: int = 0o666, durable: bool = T
 
     durable: it is on the disk when this returns.
     """
+    for left in reversed(range(_TRIES)):
+        try:
+            _replace_file(path, data, mode, durable)
+        except FileNotFoundError:  # somebody who tidies up took the temp file for a leftover, perhaps
+            if not left:
+                raise
+        else:
+            return
+
+
+def _replace_file(path: str, data: bytes, mode: int, durable: bool) -> None:
     temp = f"{path}.{os.urandom(8).hex()}.tmp"
     try:
         with open(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:

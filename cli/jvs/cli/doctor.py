@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ jvs doctor                               # look at everything but content
 jvs doctor --strict                      # every byte too
 jvs doctor --repair --from /backup/.jvs  # mend; what is damaged here may be whole there
 jvs doctor --rebuild-index               # when the index itself is lost
+jvs doctor --repair-runtime              # only take away what killed commands have left
 """
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -38,6 +39,9 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
         "affected": "LABEL:PATH, or ID:PATH of older snapshots, that need what is (still) damaged or lost: at most 100",
         "affected_snapshots": "how many protected snapshots need it",
         "error": "when not healthy: code, message, next, details",
+        "[].id": "with --repair-list: name of a repair",
+        "[].description": "with --repair-list: what it does",
+        "[].command": "with --repair-list: the command that does it, where there is something to be done",
     },
     exits={8: "something is wrong (listed)"},
 )
@@ -51,38 +55,76 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 @click.option(
     "--from", "sources", metavar="STORE", multiple=True, help="Another store to take what is damaged from (repeatable)."
 )
-def doctor(ui: Ui, strict: bool, repair: bool, rebuild_index: bool, sources: tuple[str, ...]) -> int:
-    """Examine the store, and repair it. What is damaged is put back from other stores, from directories that were
-    pushed, or from other places in the store; what is nowhere is given up, so that gc works again."""
+@click.option(
+    "--repair-runtime",
+    "runtime",
+    is_flag=True,
+    help="Take away what commands that were killed have left, finish what they began, mend the audit, rebuild a "
+    "damaged index; nothing of a command that runs.",
+)
+@click.option("--repair-list", "listing", is_flag=True, help="List what can be repaired, and do nothing.")
+def doctor(
+    ui: Ui,
+    strict: bool,
+    repair: bool,
+    rebuild_index: bool,
+    sources: tuple[str, ...],
+    runtime: bool,
+    listing: bool,
+) -> int:
+    """Examine the store, or the repository with its store, and repair it. What is damaged is put back from other
+    stores, from directories that were pushed, or from other places in the store; what is nowhere is given up, so that
+    gc works again."""
     from jvs.workspace.doctor import doctor as examine
     from jvs.workspace.locate import find_store
+    from jvs.workspace.repository import doctor as repositories
 
+    if listing:
+        return _list(ui)
     if sources and not repair:
         raise UsageError("--from says where --repair finds what is damaged", next="jvs doctor --repair --from STORE")
     others = [find_store(source, None, "") for source in sources]
+    store = ui.find_store()
+    layout = repositories.layout_to_examine(store, ui.here())
+    options: dict[str, Any] = {
+        "repair": repair,
+        "runtime": runtime,
+        "rebuild_index": rebuild_index,
+        "strict": strict,
+        "sources": others,
+    }
     with ui.progress("doctor") as progress:
-        result = examine(
-            ui.find_store(),
-            repair=repair,
-            rebuild_index=rebuild_index,
-            strict=strict,
-            sources=others,
-            progress=progress,
-        )
-    error = None
+        if layout is None:
+            result = examine(store, progress=progress, **options)
+        else:
+            result = repositories.doctor(layout, progress=progress, **options)
+    error, what = None, "Store" if layout is None else "Repository"
     if not result.healthy:
         wrong = sum(finding.severity == "error" and not finding.repaired for finding in result.findings)
         step = "jvs doctor --repair --from STORE (a copy of this one)" if repair else "jvs doctor --repair"
-        error = IntegrityError(f"the store is not healthy: {wrong:,} found", next=step)
-    return ui.show(result.as_json, lambda: _lines(ui, result), [], error)
+        error = IntegrityError(f"the {what.lower()} is not healthy: {wrong:,} found", next=step)
+    return ui.show(result.as_json, lambda: _lines(ui, result, what), [], error)
 
 
-def _lines(ui: Ui, result: DoctorResult) -> list[str]:
+def _list(ui: Ui) -> int:
+    from jvs.workspace.repository.doctor import REPAIRS
+
+    if ui.json:
+        ui.stream_list(repair.as_json() for repair in REPAIRS)
+        return 0
+    for repair in REPAIRS:
+        ui.say(repair.id if ui.quiet else f"{repair.id:<14} {repair.description}: {repair.command}")
+    return 0
+
+
+def _lines(ui: Ui, result: DoctorResult, what: str) -> list[str]:
     lines = [_line(ui, finding) for finding in result.findings]
     if result.affected:
         lines.append(f"affected: {count(result.snapshots, 'snapshot')}")
         lines += [f"  {ui.name(place)}" for place in result.affected]
-    return [*lines, "Store is healthy."] if result.healthy else lines
+    if lines and what == "Repository":
+        lines = ["Findings", *lines]
+    return [*lines, f"{what} is healthy."] if result.healthy else lines
 
 
 def _line(ui: Ui, finding: Finding) -> str:

@@ -8,10 +8,11 @@ it still is (`healing`), and given up, never deleted, where it is nowhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.backend import Kind, Ref, object_name
+from jvs.castore.everything.assist import Assistant
 from jvs.castore.gc.marks import LOST, MARKING, collectors, lost
 from jvs.castore.gc.pins import pin_locks, remove_dead_pins
 from jvs.castore.local import rebuild
@@ -66,6 +67,7 @@ def doctor(
     path: str,
     *,
     repair: bool = False,
+    runtime: bool = False,
     rebuild_index: bool = False,
     strict: bool = False,
     sources: Sequence[str] = (),
@@ -74,6 +76,7 @@ def doctor(
     """Examine the store directory `path`.
 
     repair         put back, or give up, whatever is damaged; reads every byte, as `strict`
+    runtime        only take away what processes that are gone have left, and mend the journal; rebuild a damaged index
     rebuild_index  make the index anew whatever is found
     strict         also read every byte of everything
     sources        other store directories, in which damaged objects may be found
@@ -84,7 +87,7 @@ def doctor(
     rebuilt = [_rebuild(path)] if rebuild_index else []
     strict = strict or repair
     before = _examine(path, strict, progress)
-    if not repair:
+    if not repair and not runtime:
         return _result(rebuilt, before)
     if before.broken_index() and not rebuilt:
         rebuilt = [_rebuild(path)]
@@ -92,6 +95,10 @@ def doctor(
         rebuilt += _repaired(first, before)
     if before.broken_index():
         return _result(rebuilt, before)
+    if not repair:
+        _tidy(path)
+        after = _examine(path, strict, progress)
+        return _result([*rebuilt, *_repaired(before, after)], after)
     told, found = rebuilt, before
     for _ in range(_ROUNDS):
         healed = _repair(path, found, sources)
@@ -140,7 +147,9 @@ def _examine(path: str, strict: bool, progress: Progress | None) -> _Found:
         if found.broken_index():
             return found  # to read on through it could end this process
         found.others.extend(Finding("labels", fault.reason, "error", fault.code) for fault in label_faults(repo))
-        for fault in verify_objects(repo, progress, content=strict).faults:
+        with Assistant(repo.store.path) if strict else nullcontext() as assistant:
+            checked = verify_objects(repo, progress, content=strict, assistant=assistant)
+        for fault in checked.faults:
             missing = bool(repo.store.missing(fault.ref.kind, [fault.ref.key]))
             code = "object-missing" if missing else "damaged"
             found.objects.setdefault(fault.ref, Finding("objects", fault.reason, "error", code))
@@ -194,25 +203,42 @@ def _repair(path: str, found: _Found, sources: Sequence[str]) -> Healed:
         repo = stack.enter_context(Repo.open(path, actor="doctor"))
         others = [stack.enter_context(Repo.open(source, actor="doctor")) for source in sources]
         store = repo.store
-        done = repair_journal(store, sources)
-        slots = store.damaged_slots()
-        store.clear_slots(slots)
-        done += [f"committed, slot {slot}" for slot in slots]
-        for name in dead_locks(store):
-            lock = store.locks.take(name)
-            if lock is not None:
-                lock.release()
-        pins = remove_dead_pins(store)
-        done += [f"pins of operations that are gone: {pins}"] * bool(pins)
-        left = tidy(repo, Places(store.path))
-        done += [f"of sessions that were being made or dropped: {left}"] * bool(left)
+        done = _tidied(repo, sources)
         places = [StoreSource(source, other.objects) for source, other in zip(sources, others, strict=True)]
         healed = Healer(repo, [*places, *directories(repo)]).heal(found.objects)
         done += repair_packs(store)
-        for start in range(0, len(done), _LINES):
-            with store.write() as txn:
-                txn.journal(JOURNAL_OP, {"did": "store", "what": done[start : start + _LINES]}, {"actor": repo.actor})
+        _note(repo, done)
         return healed
+
+
+def _tidy(path: str) -> None:
+    """Take away what processes that are gone have left, and mend the journal."""
+    with Repo.open(path, actor="doctor") as repo:
+        _note(repo, _tidied(repo, ()))
+
+
+def _tidied(repo: Repo, sources: Sequence[str]) -> list[str]:
+    """What was done, a line each. sources: other stores, whose journals may have what is damaged here."""
+    store = repo.store
+    done = repair_journal(store, sources)
+    slots = store.damaged_slots()
+    store.clear_slots(slots)
+    done += [f"committed, slot {slot}" for slot in slots]
+    for name in dead_locks(store):
+        lock = store.locks.take(name)
+        if lock is not None:
+            lock.release()
+    pins = remove_dead_pins(store)
+    done += [f"pins of operations that are gone: {pins}"] * bool(pins)
+    left = tidy(repo, Places(store.path))
+    return done + [f"of sessions that were being made or dropped: {left}"] * bool(left)
+
+
+def _note(repo: Repo, done: Sequence[str]) -> None:
+    """Write what was done into the journal."""
+    for start in range(0, len(done), _LINES):
+        with repo.store.write() as txn:
+            txn.journal(JOURNAL_OP, {"did": "store", "what": list(done[start : start + _LINES])}, {"actor": repo.actor})
 
 
 def _forget_found(path: str, after: _Found) -> None:

@@ -13,6 +13,7 @@ copied into a new index as it is. Little-endian throughout.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import struct
@@ -368,6 +369,8 @@ class IndexBuilder:
             os.makedirs(os.path.dirname(self._old.path), exist_ok=True)
             self._temp = f"{self._old.path}.{os.urandom(8).hex()}.tmp"
             self._fd = os.open(self._temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(OSError):  # so that nobody who tidies up takes it for a leftover
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         pieces: list[bytes] = []
         for chunk in self._chunks:
             if isinstance(chunk, bytes):

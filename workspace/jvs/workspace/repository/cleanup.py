@@ -7,6 +7,7 @@ history of a label that somebody has locked.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.backend import ReadTxn
@@ -23,6 +24,7 @@ from jvs.labels.store import wall_clock
 from jvs.labels.tables import DELETED, LABELS, Head, entries_between, unpack_head
 from jvs.labels.window import Window
 from jvs.workspace import gc
+from jvs.workspace.repository import descriptors
 from jvs.workspace.repository.position import tell_all
 from jvs.workspace.repository.savepoints import is_save_point, snapshot_id
 from jvs.workspace.results import Json, iso_time
@@ -112,7 +114,10 @@ def run(repository: Repository, plan_id: str, progress: Progress | None = None) 
     (unknown-plan), and what `gc.run` raises."""
     tell_all(repository.repo, repository.layout)
     try:
-        return gc.run(repository.repo, plan_id, gc.RunOptions(), progress)
+        done = gc.run(repository.repo, plan_id, gc.RunOptions(), progress)
+        with suppress(OSError, JvsError):  # of what went there must be no export
+            descriptors.rebuild(repository)
+        return done
     except UsageError as error:
         if error.code != "bad-id":
             raise

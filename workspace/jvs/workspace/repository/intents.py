@@ -107,6 +107,19 @@ def was_done(repo: Repo, intent: Intent) -> bool:
     return False
 
 
+def read_intent(path: str) -> Intent | None:
+    """The intent in a file; None for what is none, or one that only a newer version can read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = _read(fd, os.path.basename(path))
+    finally:
+        os.close(fd)
+    return None if found is None else found[1]
+
+
 def _path(layout: Layout, intent_id: str) -> str:
     return os.path.join(layout.control, FOLDER, intent_id + SUFFIX)
 

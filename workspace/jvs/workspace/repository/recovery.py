@@ -20,6 +20,12 @@ _RESUME: dict[str, Callable[[Repository, Intent], str | None]] = {
 }
 
 
+def can_resume(path: str) -> bool:
+    """Whether the intent in that file is one that `recover` knows what to do about."""
+    intent = intents.read_intent(path)
+    return intent is not None and intent.operation in _RESUME
+
+
 def recover(repository: Repository) -> list[str]:
     """See to every act whose process is gone; what was done, as sentences for people.
 
