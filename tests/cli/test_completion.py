@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jvs.errors import NoStoreError
@@ -35,6 +37,38 @@ def test_verbs_and_labels(
 ) -> None:
     repo.answers["list_labels"] = [info("exp/1"), info("main")]
     assert offered(jvs, monkeypatch, line) == answers
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("jvs fs push d", ["dir,d"]),
+        ("jvs fs pull main d", ["dir,d"]),
+        ("jvs fs diff main e", ["exp/1"]),
+        ("jvs fs diff main ./e", ["dir,./e"]),
+        ("jvs fs mount m", ["main"]),
+        ("jvs fs mount main m", ["dir,m"]),
+        ("jvs fs mount --session s m", ["dir,m"]),
+        ("jvs fs mount --all m", ["dir,m"]),
+        ("jvs fs unmount m", ["dir,m"]),
+        ("jvs run --label main -- ./a", ["file,./a"]),
+        ("jvs run --label main -- ./agent.py ./a", ["file,./a"]),
+    ],
+)
+def test_directories_and_files_are_left_to_the_shell(
+    line: str, answers: list[str], jvs: Run, repo: FakeRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.answers["list_labels"] = [info("exp/1"), info("main")]
+    assert offered(jvs, monkeypatch, line) == answers
+
+
+@pytest.mark.parametrize("verb", ["push --session", "mount --session", "unmount --session", "status", "drop"])
+def test_sessions(verb: str, jvs: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JVS_STORE", str(tmp_path / "store"))
+    assert jvs("fs", "init", str(tmp_path / "store")).status == 0
+    for name in ("try-1", "work"):
+        (tmp_path / "store" / "sessions" / name).mkdir(parents=True)
+    assert offered(jvs, monkeypatch, f"jvs fs {verb} t") == ["try-1"]
 
 
 def test_nothing_where_there_is_no_store(jvs: Run, repo: FakeRepo, monkeypatch: pytest.MonkeyPatch) -> None:

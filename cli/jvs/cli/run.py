@@ -14,7 +14,7 @@ import click
 from jvs.cli.errors import as_jvs_error, error_json
 from jvs.cli.text import command, count, short
 from jvs.cli.ui import Json, Ui, to_json
-from jvs.cli.verb import Verb, labels
+from jvs.cli.verb import Verb, files, labels
 from jvs.errors import JvsError, UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RunVerb(Verb):
 
 
 @click.command("run", cls=RunVerb, examples=EXAMPLES, fields=_FIELDS, exits=_EXITS)
-@click.argument("words", metavar="[--] CMD...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", metavar="[--] CMD...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--label", metavar="LABEL", shell_complete=labels, help="The label to work on.")
 @click.option(
     "--from", "revision", metavar="REV", shell_complete=labels, help="Where to begin [default: the label's head]."
@@ -124,7 +124,7 @@ class RunVerb(Verb):
 @click.option("-m", "--message", default="", metavar="TEXT", help="Why; at most 4,096 bytes.")
 @click.option("--ttl", metavar="T", help="gc may remove a kept session after that time [default with --parallel: 7d].")
 @click.option("--checkout", is_flag=True, help="Run in a checked-out copy, also where there are mounts.")
-@click.option("--result", metavar="FILE", help="Write the JSON result there.")
+@click.option("--result", metavar="FILE", shell_complete=files, help="Write the JSON result there.")
 @click.option("--parallel", type=int, metavar="N", help="Run CMD N times at once, JVS_ATTEMPT being 1 to N.")
 @click.option("--jobs", type=int, metavar="J", help="With --parallel: at most J at a time.")
 @click.option(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jvs.cli.ui import Ui
 from jvs.errors import JvsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Decorator = Callable[[Callable[..., int]], click.Command]
 
@@ -123,6 +126,38 @@ def labels(context: click.Context, param: click.Parameter, incomplete: str) -> l
             return [info.name for info in repo.list_labels(None) if info.name.startswith(incomplete)]
     except JvsError:
         return []
+
+
+def sessions_of(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell offers where a session stands."""
+    from jvs.workspace.sessions.places import Places
+
+    try:
+        names = Places(context.ensure_object(Ui).find_store()).names()
+    except JvsError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def directories(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Where a directory stands: the shell itself knows which there are."""
+    return [_by_the_shell(incomplete, "dir")]
+
+
+def labels_or_directories(context: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """Where a revision or a directory stands."""
+    return labels(context, param, incomplete) or directories(context, param, incomplete)
+
+
+def files(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Where any file stands, or a command."""
+    return [_by_the_shell(incomplete, "file")]
+
+
+def _by_the_shell(incomplete: str, kind: str) -> CompletionItem:
+    from click.shell_completion import CompletionItem  # only shells need it
+
+    return CompletionItem(incomplete, type=kind)
 
 
 class Verb(click.Command):

@@ -10,7 +10,7 @@ import click
 
 from jvs.cli.text import bar, count, plain, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import labels, verb
+from jvs.cli.verb import labels, labels_or_directories, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ Counts: TypeAlias = tuple[int, int] | None
     exits={1: "with --exit-code: something differs"},
 )
 @click.argument("a", shell_complete=labels)
-@click.argument("b", required=False)
+@click.argument("b", required=False, shell_complete=labels_or_directories)
 @click.option("--stat", is_flag=True, help="A bar for each path: lines added (+) and removed (-).")
 @click.option("--patch", is_flag=True, help="A unified diff.")
 @click.option("--word", is_flag=True, help="As --patch, but by words: [-gone-] and {+come+}.")
@@ -115,9 +115,7 @@ def line_counts(patch: Iterable[str]) -> Iterator[Counts]:
         yield None if uncounted else (added, removed)
 
 
-def people(
-    ui: Ui, result: DiffResult, counts: Sequence[Counts] | None, sides: tuple[str, str] | None
-) -> Iterator[str]:
+def people(ui: Ui, result: DiffResult, counts: Sequence[Counts] | None, sides: tuple[str, str] | None) -> Iterator[str]:
     """A line for each change (with a bar where there are counts), and one for all of them. sides: what was compared;
     None: without that line."""
     changes = in_order(result)

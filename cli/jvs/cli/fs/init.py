@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import directories, verb
 from jvs.errors import UsageError
 
 EXAMPLES = """
@@ -27,7 +27,7 @@ _UNITS = {"": 0, "K": 10, "M": 20}
     },
     exits={1: "PATH is a directory that holds something else"},
 )
-@click.argument("path", required=False)
+@click.argument("path", required=False, shell_complete=directories)
 @click.option("--chunk", metavar="MIN:AVG:MAX", help="Sizes of the pieces of large files [default: 256K:1M:4M].")
 @click.option("--inline", type=int, metavar="BYTES", help="Largest file stored with its neighbours [default: 65536].")
 @click.option("--zstd-level", type=int, metavar="N", help="Compression, 1 (fast) to 19 (small) [default: 1].")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvs.cli.fs.session import sessions_of
 from jvs.cli.text import ago, columns
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import labels, verb
+from jvs.cli.verb import directories, labels, sessions_of, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +48,13 @@ FIELDS = {
 }
 
 
+def _operands(context: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """The revision first, if one is to be named."""
+    given = context.params
+    named = given.get("operands") or given.get("session") or given.get("everything")
+    return directories(context, param, incomplete) if named else list(labels(context, param, incomplete))
+
+
 @verb(
     "mount",
     examples=MOUNT_EXAMPLES,
@@ -59,7 +65,7 @@ FIELDS = {
         11: "another process has the session open",
     },
 )
-@click.argument("operands", nargs=-1, required=True, metavar="[REV] MOUNTPOINT", shell_complete=labels)
+@click.argument("operands", nargs=-1, required=True, metavar="[REV] MOUNTPOINT", shell_complete=_operands)
 @click.option("--session", metavar="S", shell_complete=sessions_of, help="Mount this session, read-write.")
 @click.option("--all", "everything", is_flag=True, help="Mount all labels, read-only, each as a directory.")
 @click.option("--read-only", is_flag=True, help="Let nobody write (a revision never can be written).")
@@ -119,7 +125,7 @@ def _interrupt(number: int, frame: Any) -> None:
     fields={"mountpoint": "the directory it was mounted on"},
     exits={5: "nothing of jvs is mounted there", 11: "it is in use"},
 )
-@click.argument("mountpoint", required=False)
+@click.argument("mountpoint", required=False, shell_complete=directories)
 @click.option(
     "--session", metavar="S", shell_complete=sessions_of, help="Unmount this session, wherever it is mounted."
 )

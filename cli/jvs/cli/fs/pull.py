@@ -8,7 +8,7 @@ import click
 
 from jvs.cli.text import command, count, duration, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import labels, verb
+from jvs.cli.verb import directories, labels, verb
 from jvs.errors import UnsavedChangesError, UsageError
 
 EXAMPLES = """
@@ -41,7 +41,7 @@ _SHOWN = 20
     exits={1: "DIR has unsaved changes (listed); nothing was written"},
 )
 @click.argument("rev", shell_complete=labels)
-@click.argument("directory", required=False, metavar="[DIR]")
+@click.argument("directory", required=False, metavar="[DIR]", shell_complete=directories)
 @click.option("--autosave", is_flag=True, help="Save unsaved changes first, on the label autosave/LABEL.")
 @click.option("--discard", is_flag=True, help="Drop unsaved changes.")
 @click.option("--special-modes", is_flag=True, help="Apply setuid and setgid bits of files too.")

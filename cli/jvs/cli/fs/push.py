@@ -9,7 +9,7 @@ import click
 
 from jvs.cli.text import count, duration, short, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import labels, verb
+from jvs.cli.verb import directories, labels, sessions_of, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ _COLOURS = {"advanced": "green", "unchanged": "dim", "detached": "yellow", "reje
         11: "the session is open, and cannot be asked",
     },
 )
-@click.argument("source", required=False)
-@click.option("--session", metavar="S", help="Push a session, also while it is mounted.")
+@click.argument("source", required=False, shell_complete=directories)
+@click.option("--session", metavar="S", shell_complete=sessions_of, help="Push a session, also while it is mounted.")
 @click.option("--rev", metavar="REV", shell_complete=labels, help="Push this revision, not a directory.")
 @click.option(
     "--label",

@@ -10,7 +10,7 @@ import click
 
 from jvs.cli.fs.push import PUSH_EXITS, PUSH_FIELDS, push_line
 from jvs.cli.ui import Ui
-from jvs.cli.verb import labels, verb
+from jvs.cli.verb import directories, labels, verb
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ jvs fs resolve DIR --take theirs data.bin model.bin
     },
     exits=PUSH_EXITS | {7: "conflict markers are left"},
 )
-@click.argument("dir")
+@click.argument("dir", shell_complete=directories)
 @click.option("--take", metavar="ours|theirs", help="Let each conflict at PATH be what that side has.")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--label", metavar="LABEL", shell_complete=labels, help="The label to move [default: that of the merge].")

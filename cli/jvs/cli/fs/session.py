@@ -12,8 +12,7 @@ from jvs.cli.errors import error_json
 from jvs.cli.fs.push import push_line
 from jvs.cli.text import ago, clock, columns, command, count, short
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import labels, verb
-from jvs.errors import JvsError
+from jvs.cli.verb import labels, sessions_of, verb
 
 if TYPE_CHECKING:
     from jvs.workspace.merging.results import MergeResult
@@ -67,17 +66,6 @@ _STATUS_FIELDS = {
 }
 _SHOWN = 20
 _MARKS = {"added": "A", "deleted": "D", "modified": "M", "mode": "m", "type": "T"}
-
-
-def sessions_of(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """What a shell offers where a session stands."""
-    from jvs.workspace.sessions.places import Places
-
-    try:
-        names = Places(context.ensure_object(Ui).find_store()).names()
-    except JvsError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
 
 
 @verb(
