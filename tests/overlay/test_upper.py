@@ -23,8 +23,8 @@ from jvs.castore.memory import MemoryStore
 from jvs.castore.objects import ObjectStore
 from jvs.castore.settings import StoreSettings
 from jvs.castore.treewriter import TreeWriter
-from jvs.errors import IntegrityError, LockedError
-from jvs.overlay import datafiles, journal, nodes, upper
+from jvs.errors import IntegrityError, LockedError, UsageError
+from jvs.overlay import datafiles, depth, journal, nodes, upper
 from jvs.overlay.extents import Extents
 from jvs.overlay.overlay import Overlay
 from tests.overlay.support import Seen, in_overlay, in_store, new_objects, pushed, stored
@@ -240,6 +240,34 @@ def test_a_file_that_is_open_below_a_removed_directory_means_no_other_file(tmp_p
         assert overlay.read_text("one") == "one"
     with Overlay.resume(objects, layer) as overlay:
         assert (overlay.listdir("/"), overlay.read_text("one")) == (["one"], "one")
+
+
+@pytest.mark.parametrize("stored_before", [True, False])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_tree_that_a_rename_made_too_deep_is_not_pushed(
+    stored_before: bool, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = new_objects()
+    monkeypatch.setattr(depth, "MAX_DEPTH", 6)
+    with Overlay.create(objects, base_of(objects, tmp_path)) as fs:
+        fs.makedirs("deep/2/3/4")
+        fs.write_text("deep/2/3/4/file", "x")
+        fs.makedirs("other/2/3")
+        for number in range(10):
+            fs.write_text(f"deep/2/n{number}", "x")
+        if stored_before:
+            pushed(objects, fs)
+        fs.rename("deep", "other/2/deep")
+        pushed(objects, fs)
+        fs.rename("other/2/deep", "other/2/3/deep")
+        if written:
+            fs.write_text("other/2/3/deep/2/new", "x")
+        before = in_overlay(fs)
+        with pytest.raises(UsageError, match="no more than 6 directories deep"):
+            pushed(objects, fs)
+        assert in_overlay(fs) == before
+        fs.rename("other/2/3/deep/2", "2")
+        assert in_store(objects, pushed(objects, fs)) == in_overlay(fs)
 
 
 def test_a_temporary_layer_goes_with_its_overlay(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import translate
 from re import compile as regex
 from types import TracebackType
@@ -22,6 +23,7 @@ from jvs.castore.names import MAX_TARGET
 from jvs.castore.objects import ObjectStore
 from jvs.castore.treesink import TreeSink
 from jvs.overlay.changes import Change, changes
+from jvs.overlay.depth import check_depth
 from jvs.overlay.direntry import DirEntries, S, like
 from jvs.overlay.fold import Folded, fold
 from jvs.overlay.handles import Handle, OverlayFile
@@ -459,7 +461,8 @@ class Overlay:
             raw = raw_path(path).rstrip(b"/")
             above = raw.rpartition(b"/")[0]
             if above and not self.exists(above):
-                self.makedirs(above, exist_ok=True)
+                with suppress(FileExistsError):  # a link that leads nowhere: said of the directory that is asked for
+                    self.makedirs(above, exist_ok=True)
             try:
                 self.mkdir(path, mode)
             except FileExistsError:
@@ -663,8 +666,10 @@ class Overlay:
 
     def commit(self, sink: TreeSink, store: Callable[[Folded], bool]) -> Folded:
         """Fold, and let `store` make it last, while nobody can change anything (so it is a consistent cut). When it
-        returns True the result is the base from then on, and nothing is changed any more."""
+        returns True the result is the base from then on, and nothing is changed any more. Raises UsageError (bad-path)
+        for a tree that is too deep."""
         with self._lock:
+            check_depth(self._upper.state)
             folded = fold(self._upper, sink)
             if store(folded):
                 self._upper.settle(folded.tree.digest, folded.directories, folded.files)
