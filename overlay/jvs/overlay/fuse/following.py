@@ -38,6 +38,13 @@ class Following:
         """Follow no more."""
         self._view.overlay.follower = None
 
+    def open_files(self) -> set[bytes]:
+        """The paths of all files that somebody has open: only they can have pages that were not written yet."""
+        view = self._view
+        with view.overlay._lock:
+            nodes = {one.node for one in self._server.handles() if isinstance(one, Handle)}
+            return {node.path() for node in nodes if node.parent is not None}
+
     def begin(self, name: bytes | None = None) -> None:
         """Something may be removed now (name: only what is called that)."""
         view = self._view

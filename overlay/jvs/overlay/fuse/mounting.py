@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -10,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ KIND: Final = "fuse.jvs"
 _DEVICE: Final = "/dev/fuse"
 _HELPER: Final = "fusermount3"
 _WAIT: Final = 30.0
+_AS_IT_IS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Mounted(NamedTuple):
@@ -146,15 +147,26 @@ def abort(device: str) -> None:
         file.write("1")
 
 
-def write_back(mountpoint: str) -> None:
-    """Have the kernel write what is dirty in a mount (pages of shared mappings). Never from a thread that serves it."""
-    library = ctypes.CDLL(None, use_errno=True)
-    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if library.syncfs(fd):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), mountpoint)
-    finally:
-        os.close(fd)
+def write_back(mountpoint: str, files: Iterable[bytes]) -> None:
+    """Have the kernel write what is dirty in these files of a mount (pages of shared mappings), and wait for it. Never
+    from a thread that serves the mount. files: paths in it; what cannot be opened is left out.
+
+    `syncfs` would not do: in FUSE it waits for nothing. Closing a file that was opened for writing does.
+    """
+    above = os.fsencode(mountpoint)
+    for file in files:
+        path = os.path.join(above, file)
+        try:
+            try:
+                os.close(os.open(path, os.O_RDWR | _AS_IT_IS))
+            except PermissionError:  # it became one that may only be read while somebody has it mapped
+                fd = os.open(path, os.O_RDONLY | _AS_IT_IS)
+                try:
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)
+        except OSError:  # removed by now, or a program that is running, which nobody can write
+            continue
 
 
 def mounts() -> list[Mounted]:

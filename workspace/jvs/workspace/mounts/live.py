@@ -112,9 +112,10 @@ class LiveMount:
 
     def _before(self, verb: str) -> None:
         """Pages of shared mappings are on their way in the kernel until it is asked to write them."""
-        with suppress(OSError):  # it is being unmounted, which does so too
-            mounting.write_back(self.mountpoint)
-        if self._following is not None and verb in _REMOVING:
+        if self._following is None:
+            return
+        mounting.write_back(self.mountpoint, self._following.open_files())
+        if verb in _REMOVING:
             self._following.begin(_REMOVING[verb])
 
     def _after(self, verb: str) -> None:
