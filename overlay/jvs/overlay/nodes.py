@@ -170,4 +170,4 @@ def derived_inos(parent: int, names: Iterable[bytes]) -> list[int]:
     purpose gains nothing, for there are no hard links that a program could see in it."""
     above = parent * _BASE
     number = int.from_bytes
-    return [_DERIVED | (above + number(name, "big")) * _BASE % _PRIME for name in names]
+    return [_DERIVED | (above + number(name, "big")) % _PRIME for name in names]

@@ -90,6 +90,10 @@ class State:
         found = self.base_entry(directory, name)
         return None if found is None else self._node_of(directory, *found)
 
+    def held(self, directory: Directory, name: bytes) -> Node | None:
+        """The transient node of an entry of the base, if anybody holds it."""
+        return self._held.get((id(directory), name))
+
     def _node_of(self, directory: Directory, page: Digest, entry: Entry) -> Node:
         """The transient node of an entry of the base: the one that somebody holds already, if so."""
         key = (id(directory), entry[0])

@@ -11,6 +11,7 @@ import pytest
 from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.fuse import mounting
 from jvs.overlay.fuse import protocol as p
+from jvs.overlay.fuse.ahead import Habit
 from jvs.overlay.fuse.listings import Foresight, Listing
 from jvs.overlay.fuse.numbers import ROOT, Numbers
 from jvs.overlay.fuse.trees import OverlayView, SnapshotView
@@ -45,6 +46,7 @@ def test_messages_are_as_long_as_the_kernels() -> None:
         p.DIRENT: 24,
         p.RENAME2_IN: 16,
         p.CREATE_IN: 16,
+        p.NOTIFY_STORE: 24,
     }
     assert {layout.format: layout.size for layout in sizes} == {layout.format: size for layout, size in sizes.items()}
 
@@ -116,6 +118,34 @@ def test_foresight_follows_habits() -> None:
     sight.looked(3)
     assert sight.listing(6)
     assert sum(sight.listing(number) for number in range(7, 1000)) == 63  # then it looks whether that is so still
+
+
+def test_a_habit_grows_and_goes() -> None:
+    habit = Habit()
+    assert habit.read("a", 0, first=True) == 0
+    assert habit.read("a", 1, first=False) == 4
+    habit.given("a", 6)
+    assert habit.read("a", 7, first=False) == 16  # one was passed over
+    assert habit.read("b", 2, first=True) == 16  # the next directory
+    assert habit.read("a", 90, first=False) == 4
+    assert habit.read("c", 9, first=False) == 1
+    assert habit.read("d", 9, first=False) == 0
+
+
+def test_what_follows_is_given_when_files_are_read_in_order(tmp_path: Path, tree: Path) -> None:
+    (tree / "sub/02").write_bytes(b"")
+    (tree / "sub/03").unlink()
+    (tree / "sub/03").symlink_to("04")
+    (tree / "sub/05").write_bytes(bytes(100_000))
+    objects = new_objects()
+    view = SnapshotView(BaseFiles(objects), objects, stored(objects, tree), 0, str(tmp_path))
+    known = {name: view.state.at(b"sub/%02d" % name) for name in range(20) if name != 7}
+    nodes = {name: node for name, node in known.items() if isinstance(node, FileNode)}
+    assert list(view.following(nodes[0])) == []
+    assert list(view.following(nodes[1])) == [(nodes[4], b"4")]
+    after = list(view.following(nodes[6]))
+    assert after == [(nodes[name], b"%d" % name) for name in range(8, 20)]
+    assert list(view.following(nodes[5])) == []
 
 
 def test_views_refuse_what_they_cannot(tmp_path: Path, tree: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.overlay.fuse.support import needs_fuse, session
+from tests.overlay.fuse.support import mounted, needs_fuse, session, store_of
 from tests.overlay.support import on_disk
 
 pytestmark = needs_fuse
@@ -163,3 +163,20 @@ def test_many_at_once(where: Path) -> None:
         assert all((where / name / one).read_text() == name * int(one.rstrip("x")) for one in expected)
     lines = (where / "shared").read_text().split()
     assert sorted(lines) == sorted(f"{name}{n:04d}" for name in names for n in range(150))
+
+
+def test_many_read_the_files_of_one_directory_at_once(tmp_path: Path) -> None:
+    """What the server gives unasked, and what is asked for meanwhile, are the same pages of the kernel's cache."""
+    tree = tmp_path / "tree"
+    for folder in ("a", "b", "c"):
+        (tree / folder).mkdir(parents=True)
+        for number in range(200):
+            (tree / folder / f"{number:03d}").write_bytes(bytes((number % 251,)) * (number * number % 20_000))
+    read = "cat */* | sha256sum"
+    with mounted(store_of(tmp_path, tree), tmp_path / "mount", revision="main") as mount:
+        readers = [
+            subprocess.Popen(["sh", "-c", f"ls -lR >/dev/null; {read}"], cwd=mount, stdout=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        said = {reader.communicate(timeout=60)[0] for reader in readers}
+    assert said == {subprocess.run(["sh", "-c", read], cwd=tree, stdout=subprocess.PIPE, check=True).stdout}

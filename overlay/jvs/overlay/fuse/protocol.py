@@ -80,6 +80,7 @@ RENAME_NOREPLACE: Final = 1 << 0
 
 INVAL_INODE: Final = 2
 INVAL_ENTRY: Final = 3
+STORE: Final = 4
 
 REQUEST: Final = Struct("=IIQQIIIHH")
 """length, code, unique, node, uid, gid, pid, length of extensions, padding"""
@@ -123,3 +124,5 @@ DIRENT: Final = Struct("=QQII")
 
 NOTIFY_INODE: Final = Struct("=Qqq")
 NOTIFY_ENTRY: Final = Struct("=QII")
+NOTIFY_STORE: Final = Struct("=QQII")
+"""node, offset, size, -; the bytes follow"""

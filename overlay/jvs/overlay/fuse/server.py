@@ -77,6 +77,7 @@ class Server:
         self._lock = Lock()
         self._listings: dict[int, Listing] = {}
         self._turn = Lock()
+        self._giving = Lock()
         self._foresight = Foresight()
         self._flags = 0
         self._threads: list[Thread] = []
@@ -201,6 +202,8 @@ class Server:
                     if long:
                         self._turn.release()
                     failed, answer = self._call(handler, code in _BY_HANDLE, number, body, out)
+                if code == p.READ and self._fixed and not failed:
+                    long = self._give(number, view[_BODY:length], handed=long)
                 try:
                     os.writev(device, [pack(16 + len(answer), -failed, unique), answer])
                 except OSError as error:  # ENOENT: who asked was killed meanwhile
@@ -210,6 +213,32 @@ class Server:
                     self._turn.acquire()
         finally:
             self._turn.release()
+
+    def _give(self, number: int, body: memoryview, *, handed: bool) -> bool:
+        """A file is being read: give the kernel what it will ask for next, while whoever reads waits for his answer and
+        cannot ask for it himself. handed: whether another thread has its turn already; returns whether it has now.
+
+        The kernel takes no bytes for a page that it is asking for, but waits for the answer to that: so one thread does
+        this at a time, and all the others answer.
+        """
+        if p.IO_IN.unpack_from(body)[1] or not self._giving.acquire(blocking=False):
+            return handed
+        try:
+            known = self.numbers[number]
+            for node, data in known.view.following(known.node):
+                if not handed:
+                    self._turn.release()
+                    handed = True
+                other = self.numbers.find(known.view, node)
+                if other is not None:
+                    self._notify(p.STORE, p.NOTIFY_STORE.pack(other, 0, len(data), 0), data)
+        except (OSError, JvsError):  # whoever asks for it is told
+            pass
+        except Exception:
+            self._complain(traceback.format_exc())
+        finally:
+            self._giving.release()
+        return handed
 
     def _call(
         self, handler: Handler, by_handle: bool, number: int, body: memoryview, out: memoryview
@@ -262,9 +291,9 @@ class Server:
         for number, name in names:
             self._notify(p.INVAL_ENTRY, p.NOTIFY_ENTRY.pack(number, len(name), 0) + name + b"\0")
 
-    def _notify(self, code: int, body: bytes) -> None:
+    def _notify(self, code: int, body: bytes, data: bytes = b"") -> None:
         try:
-            os.writev(self._device, [p.ANSWER.pack(p.ANSWER.size + len(body), code, 0), body])
+            os.writev(self._device, [p.ANSWER.pack(p.ANSWER.size + len(body) + len(data), code, 0), body, data])
         except OSError as error:
             if error.errno not in (errno.ENOENT, *_GONE):  # it did not know it
                 raise

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import RLock
 from typing import cast
 
@@ -17,6 +17,7 @@ from jvs.castore.names import MAX_NAME, is_control_name
 from jvs.castore.objects import ObjectStore
 from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.datafiles import DataFiles
+from jvs.overlay.fuse.ahead import Ahead
 from jvs.overlay.fuse.views import Attributes, Changed, Entry, Opened, View, failure
 from jvs.overlay.handles import Handle
 from jvs.overlay.nodes import Directory, FileNode, LinkNode, Node, derived_ino, derived_inos, kept_time
@@ -109,6 +110,7 @@ class SnapshotView(TreeView):
         self._where = where
         # nothing is ever written, so there are no data files
         self._state = State(objects, root, cast(DataFiles, None), time_ns)
+        self._ahead = Ahead(self._state)
 
     @property
     def state(self) -> State:
@@ -119,6 +121,10 @@ class SnapshotView(TreeView):
         """As `View.read_into`."""
         assert node.base is not None
         return self._files.read_into(node.base, buffer, offset)
+
+    def following(self, node: FileNode) -> Iterable[tuple[FileNode, bytes]]:
+        """As `View.following`."""
+        return self._ahead.following(node)
 
     def statfs(self) -> os.statvfs_result:
         """As `View.statfs`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
@@ -135,6 +135,11 @@ class View:
     def read_into(self, node: Any, buffer: memoryview, offset: int) -> int:
         """Read a file that nobody has to open."""
         raise NotImplementedError
+
+    def following(self, node: Any) -> Iterable[tuple[Any, bytes]]:
+        """Files that the kernel knows and will ask for next, as it seems, with their bytes, which never change. node:
+        the file that was just read from its beginning."""
+        return ()
 
     def open(self, node: Any, flags: int) -> Opened:
         """Open a file, and empty it with O_TRUNC."""

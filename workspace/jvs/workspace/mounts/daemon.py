@@ -19,7 +19,7 @@ from jvs.workspace.mounts.registry import MountRequest
 from jvs.workspace.repo import Repo
 from jvs.workspace.sessions.wire import error_value
 
-_COLLECT = (100_000, 20, 20)
+_COLLECT = (500_000, 20, 20)
 """After how many new objects Python looks for cycles: a decoded directory is thousands of objects that are none, and
 looking through them again and again took a third of the time of a first listing."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
