@@ -116,6 +116,24 @@ def test_in_the_foreground(jvs: Jvs, at: Path, number: int, used: bool) -> None:
     assert jvs.json("fs", "mounts") == {"mounts": []}
 
 
+def test_who_is_impatient_leaves_no_dead_mount(jvs: Jvs, at: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, "fs", "mount", "main", "mount", "--foreground"],
+        cwd=jvs.where,
+        env=jvs.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"mounted main on {at} (read-only)\n"
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.002)
+    assert process.returncode == 0
+    assert mounting.find(str(at)) is None
+
+
 def test_all_labels(jvs: Jvs, at: Path) -> None:
     jvs("fs", "label", "agent/1", "main").ok()
     jvs("fs", "mount", "--all", at).ok()

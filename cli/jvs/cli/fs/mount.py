@@ -107,7 +107,9 @@ def _serve(ui: Ui, request: MountRequest) -> int:
     from jvs.workspace.mounts.live import LiveMount
 
     gc.enable()  # a command is short, this is not
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or the background of a script
+            signal.signal(number, _interrupt)
     with ui.open_repo() as repo, LiveMount(repo, request) as live, suppress(KeyboardInterrupt):
         _show(ui, live.info)
         ui.flush_data()
@@ -116,6 +118,9 @@ def _serve(ui: Ui, request: MountRequest) -> int:
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    # once: what follows takes a moment, and a second Ctrl-C in it would leave a mount that nobody serves
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
