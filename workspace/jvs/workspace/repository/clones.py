@@ -143,7 +143,10 @@ class _Settler:
             else:
                 self._sure = False
                 rows.append((name,))
-        self._sure = self._sure and len(rows) == len(kinds)
+        missing = kinds.keys() - {row[0] for row in listed}
+        if missing:
+            self._sure = False
+            rows += [(name,) for name in missing]  # equal to no listing: nobody takes the directory for complete
         return _Frame(record, self._builder.mark(), rows, below, path)
 
     def _originals_rows(self, path: bytes) -> dict[str, Row]:
