@@ -290,5 +290,5 @@ def test_doctor(
     assert program.status == status
     assert program.value["healthy"] is (status == 0)
     assert ("error" in program.value) is (status != 0)
-    wanted = {"repair": "--repair" in words, "rebuild_index": False, "strict": False}
+    wanted = {"repair": "--repair" in words, "runtime": False, "rebuild_index": False, "strict": False}
     assert asked[0] == {**wanted, "sources": [], "progress": None}

@@ -43,6 +43,7 @@ VERBS = {
     "verify": ("jvs.cli.workspace.verify:verify", "Read and check every byte of a snapshot, or of all."),
     "gc": ("jvs.cli.workspace.gc:gc", "Collect garbage: plan, run."),
     "cleanup": ("jvs.cli.workspace.gc:cleanup", "The same as gc."),
+    "repo": ("jvs.cli.workspace.repo:repo", "The repository as a whole: clone."),
     "fs": ("jvs.cli.fs:fs", "Version a directory: push, pull, ls, log, diff, reset, verify ..."),
     "run": ("jvs.cli.run:run", "Run a command on a label in a session of its own, and push what it did."),
     "doctor": ("jvs.cli.doctor:doctor", "Examine the store, and repair it."),

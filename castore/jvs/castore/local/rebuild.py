@@ -80,6 +80,23 @@ def rebuild_index(path: str, replay: Replay, children: Children) -> RebuildRepor
         raise os_error(exc, "rebuilding the index") from exc
 
 
+def make_index(path: str, replay: Replay, children: Children) -> RebuildReport:
+    """As `rebuild_index`, of a store that is still being made: in place of the empty index it has. Nothing is put
+    aside."""
+    index, fresh = os.path.join(path, "index"), os.path.join(path, "index.new")
+    try:
+        _remove(fresh)
+        os.mkdir(fresh)
+        env.initialise(fresh)
+        report = _fill(path, fresh, replay, children)
+        _remove(index)
+        os.rename(fresh, index)
+        sync_directory(path)
+        return report
+    except OSError as exc:
+        raise os_error(exc, "making the index") from exc
+
+
 def _fill(path: str, fresh: str, replay: Replay, children: Children) -> RebuildReport:
     opened = env.acquire(fresh, readonly=False)
     reader = PackReader(os.path.join(path, "packs"))

@@ -166,6 +166,8 @@ _TARGETS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "unpin": _of("ids"),
     "ref": _of("name"),
     "unref": _of("name"),
+    "stand": _of("mark"),
+    "leave": _of("marks"),
     "forget": _of("label"),
     "truncate": _of("uid"),
     "remove": _of("uid"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -17,6 +18,7 @@ from jvs.castore.local.descriptors import sync_directory
 from jvs.castore.local.making import CREATING, FORMAT_VERSION, make_marked
 from jvs.castore.local.store import LocalStore
 from jvs.castore.names import display, is_control_name, shorten, to_bytes
+from jvs.castore.settings import StoreSettings
 from jvs.errors import StateError, StoreError, UsageError
 from jvs.labels.store import wall_clock
 from jvs.workspace.engines import detect_engine, validate_engine
@@ -60,6 +62,8 @@ def init(
     engine: str | None = None,
     actor: str = "",
     name: str | None = None,
+    settings: StoreSettings | None = None,
+    fill: Callable[[str], None] | None = None,
 ) -> Initialised:
     """Make a repository in `path` (parents too), an empty or new directory. With `adopt` `path` is a folder that
     becomes the main worktree where it is: nothing in it is touched.
@@ -67,6 +71,8 @@ def init(
     store   a directory for its store, made if need be; None: in the repository
     engine  how worktrees are cloned; None: the best one that works there
     name    what it is called in the record of its making, a name as worktrees have; None: as the directory is
+    settings  of its store
+    fill      puts something into the store's directory before that becomes a store
 
     Raises StateError (already-exists; engine-unusable), UsageError (bad-path; bad-name; not-a-directory), UnknownError
     (unknown-engine), StoreError (network-filesystem and what else a store raises).
@@ -79,7 +85,7 @@ def init(
     try:
         os.makedirs(root, exist_ok=True)
         chosen = _engine(root, engine)
-        done = _make(root, store, adopt, chosen)
+        done = _make(root, store, adopt, chosen, settings, fill)
     except BaseException:
         if made:
             with suppress(OSError):
@@ -150,7 +156,14 @@ def _engine(root: str, engine: str | None) -> str:
     return engine
 
 
-def _make(root: str, store: str | None, adopt: bool, engine: str) -> Initialised:
+def _make(
+    root: str,
+    store: str | None,
+    adopt: bool,
+    engine: str,
+    settings: StoreSettings | None,
+    fill: Callable[[str], None] | None,
+) -> Initialised:
     layout = Layout(root, adopt)
     repo_id = str(uuid.UUID(bytes=os.urandom(16), version=4))
     where = None if store is None else _store_path(root, store)
@@ -171,10 +184,12 @@ def _make(root: str, store: str | None, adopt: bool, engine: str) -> Initialised
         if where is not None:
             replace_file(os.path.join(control, POINTER), os.fsencode(where) + b"\n")
         Registry(layout).put(new_worktree(MAIN, at_ms=wall_clock(), base=None, engine=engine))
+        if fill is not None:
+            fill(control)
 
     try:
         if where is None:
-            with LocalStore.create(layout.control, also=lay_out) as made:
+            with LocalStore.create(layout.control, settings, also=lay_out) as made:
                 created = made.created
         else:
             LocalStore.create(where).close()
