@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.transcripts import faults
+from devtools import transcripts
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "docs" / "workflows"
 LARGER = {
@@ -25,6 +25,7 @@ def test_pages_have_the_numbers_that_are_replaced(page: str) -> None:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("page", LARGER)
-def test_in_full(page: str) -> None:
-    found = faults((WORKFLOWS / page).read_text().replace(*LARGER[page]))
+def test_in_full(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcripts, "TIMEOUT_SECONDS", 3600)
+    found = transcripts.faults((WORKFLOWS / page).read_text().replace(*LARGER[page]))
     assert not found, "\n\n".join(found)

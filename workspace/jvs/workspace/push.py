@@ -31,10 +31,12 @@ from jvs.labels.moves import MoveRequest
 from jvs.labels.names import check_label_name
 from jvs.labels.purges import current, write_allowed
 from jvs.workspace import directories
+from jvs.workspace.locate import CONTROL
 from jvs.workspace.progress import Progress, waiting
 from jvs.workspace.results import PushResult, PushStats, Skipped
 
 if TYPE_CHECKING:
+    from jvs.castore.ingest.ingest import IngestResult
     from jvs.workspace.repo import Repo
     from jvs.workspace.repository.layout import Place
 
@@ -122,7 +124,7 @@ def push_revision(repo: Repo, source: str, options: PushOptions) -> PushResult:
             f"{source} is neither a directory nor a revision of this store", code="unknown-source", next=error.next
         ) from error
     if options.label is None and not options.detach:
-        raise _no_label()
+        raise UsageError("this push names no label", next="name one: --label LABEL")
     ca_id = repo.snapshot_of(resolved)
     outcome = unchanged(repo, options, ca_id)
     if outcome is None:
@@ -147,7 +149,7 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             options = saving.as_save_point(repo, place, binding, options)
         if options.label is None and not options.detach:
             if binding is None or binding.label is None:
-                raise _no_label()
+                raise _no_label(directory)
             options = options._replace(label=binding.label)
         if binding is not None and binding.pending is not None:
             # between two trees: a push would record deletions that nobody made
@@ -213,7 +215,9 @@ def _attempt(
         if outcome is None:
             assistant.begin_publish()
             writer.flush()
+            _tell(progress, found)
             assisted = assistant.publish()
+            _tell(progress, found)  # the last chance to stop: what follows makes it visible
             parents = () if binding is None or binding.entry_id is None else (binding.entry_id,)
 
             def finish(txn: WriteTxn) -> Outcome:
@@ -233,6 +237,11 @@ def _attempt(
     stats = PushStats(found.tree.entries, found.tree.bytes, *added, found.files, found.directories)
     skipped = tuple(Skipped(*item) for item in (*found.skipped, *found.kept))
     return result_of(ca_id, options.label, outcome, stats, skipped)
+
+
+def _tell(progress: Progress | None, found: IngestResult) -> None:
+    if progress is not None:
+        progress.update(found.tree.bytes, None, found.files)
 
 
 def saves(place: Place, binding: Binding | None, options: PushOptions) -> bool:
@@ -346,8 +355,25 @@ def result_of(
     )
 
 
-def _no_label() -> UsageError:
+def _no_label(directory: str) -> UsageError:
+    session = _mounted_session(directory)
+    if session is not None:
+        return UsageError(
+            f"the session {session} is mounted there, and is pushed by its name",
+            next=f"jvs fs push --session {session} (or, as a directory: --label NAME)",
+        )
     return UsageError(
         "this push names no label, and the directory was never pulled or pushed as one",
         next="jvs fs push SOURCE --label NAME (or --detach)",
     )
+
+
+def _mounted_session(directory: str) -> str | None:
+    """The session whose mount this is the root of, if it is one."""
+    from jvs.workspace.sessions.record import check_session_name  # most pushes know their label
+
+    try:
+        with open(os.path.join(directory, CONTROL, "session"), encoding="utf-8") as file:
+            return check_session_name(file.read(256).strip())
+    except (OSError, ValueError, UsageError):
+        return None
