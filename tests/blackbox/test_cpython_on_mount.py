@@ -29,7 +29,8 @@ MORE = (
     "test_bufio test_largefile test_mmap test_mailbox test_dbm_dumb test_shelve test_linecache test_py_compile "
     "test_compileall test_zipapp test_zipfile test_tarfile"
 ).split()
-PATIENCE = 900
+PATIENCE = 1700
+LONG = [pytest.mark.torture, pytest.mark.timeout(1800)]
 EPERM = "[Errno 1] Operation not permitted"
 
 
@@ -175,9 +176,9 @@ def check(plain: Outcomes, mounted: Outcomes) -> None:
     ("suites", "ordinary"),
     [
         pytest.param(ASKED, False, id="asked"),
-        pytest.param(ASKED, True, id="asked-ordinary", marks=pytest.mark.torture),
-        pytest.param(MORE, False, id="more", marks=pytest.mark.torture),
-        pytest.param(MORE, True, id="more-ordinary", marks=pytest.mark.torture),
+        pytest.param(ASKED, True, id="asked-ordinary", marks=LONG),
+        pytest.param(MORE, False, id="more", marks=LONG),
+        pytest.param(MORE, True, id="more-ordinary", marks=LONG),
     ],
 )
 def test_they_end_as_in_a_plain_directory(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from tests.overlay.fuse.support import needs_fuse
 from tests.overlay.machine import DATA, PATHS, TORTURE, Plain, Rules, step
 from tests.overlay.support import TINY, Seen, emptied, on_disk, stored
 
-pytestmark = needs_fuse
+pytestmark = [needs_fuse, pytest.mark.timeout(1800)]
 SESSION = "s"
 
 
@@ -88,6 +89,7 @@ class Machine(Rules):
         done = push_session(self.repo, SESSION, merge=True)
         assert done.push.error is None
         assert done.push.ca_id == stored(self.repo.objects, self.plain)
+        self.merged = True
 
     @step(path=PATHS, at=st.integers(0, 9500), data=st.binary(min_size=1, max_size=300))
     def map(self, path: str, at: int, data: bytes) -> None:
