@@ -90,6 +90,20 @@ def test_jvs_inside_of_a_mount(jvs: Jvs, at: Path) -> None:
     jvs("fs", "unmount", at).ok()
 
 
+def test_a_session_is_pushed_by_its_name(jvs: Jvs, at: Path) -> None:
+    jvs("fs", "open", "main", "--name", "work").ok()
+    jvs("fs", "mount", "--session", "work", at).ok()
+    refused = jvs("fs", "push", at)
+    assert (refused.status, refused.err.splitlines()) == (
+        2,
+        [
+            "error: the session work is mounted there, and is pushed by its name",
+            "next: jvs fs push --session work (or, as a directory: --label NAME)",
+        ],
+    )
+    jvs("fs", "unmount", at).ok()
+
+
 @pytest.mark.parametrize(("number", "used"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_in_the_foreground(jvs: Jvs, at: Path, number: int, used: bool) -> None:
     process = subprocess.Popen(
