@@ -123,6 +123,6 @@ class Machine(Rules):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=30 if TORTURE else 5, stateful_step_count=200 if TORTURE else 25, deadline=None
+    max_examples=30 if TORTURE else 4, stateful_step_count=200 if TORTURE else 25, deadline=None
 )
 TestMachine = Machine.TestCase
