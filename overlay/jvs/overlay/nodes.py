@@ -161,7 +161,7 @@ def kept_time(ns: int) -> int:
 
 def derived_ino(parent: int, name: bytes) -> int:
     """The number of an entry of the base: it follows from its directory's and the name."""
-    return derived_inos(parent, (name,))[0]
+    return _DERIVED | (parent * _BASE + int.from_bytes(name, "big")) % _PRIME
 
 
 def derived_inos(parent: int, names: Iterable[bytes]) -> list[int]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -43,6 +44,7 @@ from jvs.overlay.journal import Record
 from jvs.overlay.nodes import ROOT_INO, Content, Directory, FileNode, LinkNode, Node, Where
 
 CACHED_DIRECTORIES: Final = 4096
+_name_of = itemgetter(0)
 _HIGHEST: Final = b"\xff" * 256  # above every name
 
 
@@ -525,10 +527,6 @@ def where_of(objects: ObjectStore, where: Where) -> Where:
 def _modified(node: FileNode, ns: int) -> None:
     node.mtime = node.ctime = ns
     node.timed = False
-
-
-def _name_of(entry: Entry) -> bytes:
-    return entry[0]
 
 
 _OPERATIONS: Final[dict[str, Callable[..., None]]] = {

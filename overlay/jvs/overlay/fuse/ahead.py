@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Final, cast
 
 from jvs.castore.backend import Kind
-from jvs.castore.manifest import FILE, Entry
+from jvs.castore.manifest import FILE
 from jvs.overlay.nodes import Directory, FileNode
 from jvs.overlay.state import State
 
@@ -23,6 +24,7 @@ _BYTES: Final = 1 << 20
 _FILES: Final = 256
 """Files that are given at once."""
 _FIRST: Final = 4
+_name_of = itemgetter(0)
 _SKIPPED: Final = 16
 """Entries that may be passed over by somebody who reads one after the other."""
 _WATCHED: Final = 64
@@ -86,7 +88,3 @@ class Ahead:
                 if left <= 0:
                     break
         self._habit.given(directory, upto)
-
-
-def _name_of(entry: Entry) -> bytes:
-    return entry[0]

@@ -112,11 +112,16 @@ WRITE_OUT: Final = Struct("=II")
 FLUSH_IN: Final = Struct("=QIIQ")
 FSYNC_IN: Final = Struct("=QII")
 
-ENTRY_OUT: Final = Struct("=QQQQII6Q10I")
-"""node, generation, seconds the name holds, and the attributes, their ns, attributes"""
-ATTR_OUT: Final = Struct("=QII6Q10I")
-"""seconds the attributes hold, ns, -, attributes: number, size, blocks, times, their ns, mode, links, uid, gid, device,
-block size, -"""
+ATTR: Final = Struct("=QQQ36sII20s")
+"""number, size, blocks, TIMES, mode, links, OWNER"""
+TIMES: Final = Struct("=QQQIII")
+"""atime, mtime, ctime, their ns"""
+OWNER: Final = Struct("=IIII4x")
+"""uid, gid, device, block size"""
+ENTRY: Final = Struct("=QQQQII")
+"""node, generation, seconds the name holds, and the attributes, their ns; ATTR follows"""
+ATTR_OUT: Final = Struct("=QI4x")
+"""seconds the attributes hold, ns; ATTR follows"""
 STATFS_OUT: Final = Struct("=QQQQQIIII24x")
 """blocks, free, available, files, free, block size, length of names, fragment size, -"""
 DIRENT: Final = Struct("=QQII")

@@ -40,7 +40,7 @@ _WANTED: Final = (
     | p.CACHE_SYMLINKS
 )
 _LONG_READ: Final = 64 << 10
-_NO_ENTRY: Final = bytes(p.ENTRY_OUT.size)
+_NO_ENTRY: Final = bytes(p.ENTRY.size + p.ATTR.size)
 _SILENT: Final = frozenset((p.FORGET, p.BATCH_FORGET, p.INTERRUPT, p.DESTROY))
 _LONG: Final = frozenset((p.FSYNC, p.FSYNCDIR, p.STATFS))
 _BY_HANDLE: Final = _LONG | {p.READ, p.WRITE, p.FLUSH, p.RELEASE, p.RELEASEDIR}
@@ -49,7 +49,7 @@ _GONE: Final = (errno.ENODEV, errno.EBADF)
 _TAKEN_BACK: Final = (errno.EINTR, errno.ENOENT, errno.EAGAIN)
 
 _MODE: Final = Struct("=I")
-_MODE_AT: Final = p.ENTRY_OUT.size - 28
+_MODE_AT: Final = p.ENTRY.size + p.ATTR.size - 28
 """Where the mode stands in an answer that names a node."""
 
 Answer = bytes | bytearray | memoryview
@@ -69,7 +69,8 @@ class Server:
         self._device = device
         self._fixed = fixed
         self._complain = complain
-        self._owner = (os.getuid(), os.getgid())
+        self._owner = p.OWNER.pack(os.getuid(), os.getgid(), 0, _BLOCK)
+        self._times: tuple[list[int], bytes] = [], b""
         self._root = root
         self.numbers = Numbers(root)
         self._opened: dict[int, tuple[View, Any]] = {}
@@ -231,7 +232,7 @@ class Server:
                     handed = True
                 other = self.numbers.find(known.view, node)
                 if other is not None:
-                    self._notify(p.STORE, p.NOTIFY_STORE.pack(other, 0, len(data), 0), data)
+                    self._notify(p.STORE, p.NOTIFY_STORE.pack(other, 0, len(data), 0) + data)
         except (OSError, JvsError):  # whoever asks for it is told
             pass
         except Exception:
@@ -291,40 +292,37 @@ class Server:
         for number, name in names:
             self._notify(p.INVAL_ENTRY, p.NOTIFY_ENTRY.pack(number, len(name), 0) + name + b"\0")
 
-    def _notify(self, code: int, body: bytes, data: bytes = b"") -> None:
+    def _notify(self, code: int, body: bytes) -> None:
         try:
-            os.writev(self._device, [p.ANSWER.pack(p.ANSWER.size + len(body) + len(data), code, 0), body, data])
+            os.writev(self._device, [p.ANSWER.pack(p.ANSWER.size + len(body), code, 0), body])
         except OSError as error:
             if error.errno not in (errno.ENOENT, *_GONE):  # it did not know it
                 raise
 
     # -- names and attributes --------------------------------------------------------------------------------------
 
-    def _fields(self, attributes: Attributes) -> tuple[int, ...]:
-        ino, mode, links, size, atime, mtime, ctime = attributes
-        a, an = divmod(atime, 10**9)
-        m, mn = divmod(mtime, 10**9)
-        c, cn = divmod(ctime, 10**9)
-        mask = 2**64 - 1
-        return (
-            *(ino, size, (size + 511) >> 9, a & mask, m & mask, c & mask, an, mn, cn),
-            *(mode, links, *self._owner, 0, _BLOCK, 0),
-        )
+    def _shown(self, attributes: Attributes) -> bytes:
+        ino, mode, links, size, *times = attributes
+        last, packed = self._times
+        if times != last:  # those of most are the same
+            seconds, ns = zip(*(divmod(time_ns, 10**9) for time_ns in times), strict=True)
+            packed = p.TIMES.pack(*(second & 2**64 - 1 for second in seconds), *ns)
+            self._times = times, packed
+        return p.ATTR.pack(ino, size, (size + 511) >> 9, packed, mode, links, self._owner)
 
     def _entry(self, where: View, view: View, node: Any) -> bytes:
         """The answer that names a node, found in a directory of the view `where`."""
-        attributes = self._fields(view.attributes(node))
+        shown = self._shown(view.attributes(node))
         name, name_ns = _split(where.lasting)
         seconds, ns = _split(view.lasting)
-        return p.ENTRY_OUT.pack(self.numbers.name(view, node), 0, name, seconds, name_ns, ns, *attributes)
+        return p.ENTRY.pack(self.numbers.name(view, node), 0, name, seconds, name_ns, ns) + shown
 
     def _made(self, view: View, node: Any) -> bytes:
         """The answer that names what was just made."""
         return self._entry(view, view, node)
 
     def _attributes(self, view: View, node: Any) -> bytes:
-        seconds, ns = _split(view.lasting)
-        return p.ATTR_OUT.pack(seconds, ns, 0, *self._fields(view.attributes(node)))
+        return p.ATTR_OUT.pack(*_split(view.lasting)) + self._shown(view.attributes(node))
 
     def _lookup(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
@@ -337,7 +335,7 @@ class Server:
         if not known.view.lasting:
             raise failure(errno.ENOENT)
         seconds, ns = _split(known.view.lasting)
-        return p.ENTRY_OUT.pack(0, 0, seconds, 0, ns, 0, *(0,) * 16)
+        return p.ENTRY.pack(0, 0, seconds, 0, ns, 0) + bytes(p.ATTR.size)
 
     def _getattr(self, number: int, body: memoryview, out: memoryview) -> Answer:
         known = self.numbers[number]
