@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import TORTURE
 from tests.workspace.repository.dying import KILLED, Dying
 
-STEP = 1 if TORTURE else 9
+STEP = 1 if TORTURE else 47
 """Of so many calls one is died at, in the short form."""
 
 FIRST = {"a": "1", "d/b": "1"}
@@ -56,6 +56,13 @@ def original(dying: Dying, tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(exp, MINE)
     put(main, MINE)
     return root / "r"
+
+
+def check_ends(found: set[tuple[bool, object]], possible: set[tuple[bool, object]]) -> None:
+    """What came of the deaths (first: whether there was one) was everything that is possible; in the short form, which
+    may miss the moments between the last steps, nothing else."""
+    assert found == possible if TORTURE else found <= possible
+    assert len({died for died, _ in found}) == 2
 
 
 def put(directory: Path, files: dict[str, str]) -> None:
@@ -123,7 +130,7 @@ def scene(dying: Dying, original: Path, tmp_path: Path) -> Scene:
 
 
 def test_a_restore(scene: Scene) -> None:
-    ends = set()
+    ends: set[tuple[bool, object]] = set()
     for died in scene.deaths("main", "restore", "first"):
         status = scene.json(scene.main, "status")
         assert isinstance(status, dict)
@@ -139,7 +146,7 @@ def test_a_restore(scene: Scene) -> None:
         scene.json(scene.main, "restore", "autosave/main")
         assert look(scene.main) == MINE
         scene.json(scene.main, "snapshot", "mine")
-    assert ends == {(True, "HEAD"), (True, "DETACHED"), (False, "DETACHED")}
+    check_ends(ends, {(True, "HEAD"), (True, "DETACHED"), (False, "DETACHED")})
 
 
 def test_an_undo(scene: Scene, tmp_path: Path) -> None:
@@ -147,14 +154,14 @@ def test_an_undo(scene: Scene, tmp_path: Path) -> None:
     shutil.copytree(scene.original, copy)
     assert scene.dying(copy / "main", "restore", "first").status == 0
     scene.original = copy
-    ends = set()
+    ends: set[tuple[bool, object]] = set()
     for died in scene.deaths("main", "undo"):
         status = scene.json(scene.main, "status")
         assert isinstance(status, dict)
         ends.add((died, status["state"]))
         assert look(scene.main) == (FIRST if status["state"] == "DETACHED" else MINE)
         assert status["clean"] == (status["state"] == "DETACHED")
-    assert ends == {(True, "HEAD"), (True, "DETACHED"), (False, "HEAD")}
+    check_ends(ends, {(True, "HEAD"), (True, "DETACHED"), (False, "HEAD")})
 
 
 def test_paths_that_are_restored(scene: Scene) -> None:
@@ -171,7 +178,7 @@ def test_paths_that_are_restored(scene: Scene) -> None:
 def test_a_worktree_that_is_made(scene: Scene, words: tuple[str, ...]) -> None:
     expected = {} if words[0] == "create" else FIRST if "first" in words else SECOND
     new = scene.root / "worktrees" / "new"
-    ends = set()
+    ends: set[tuple[bool, object]] = set()
     for died in scene.deaths("main", "worktree", *words):
         listed = scene.json(scene.root, "worktree", "list")
         assert isinstance(listed, list)
@@ -188,11 +195,11 @@ def test_a_worktree_that_is_made(scene: Scene, words: tuple[str, ...]) -> None:
         audit = scene.json(scene.root, "audit")
         assert isinstance(audit, list)
         assert [one["target"] for one in audit if one["operation"] == "worktree.create"] == ["exp", "plain", "new"]
-    assert ends >= {(True, False), (True, True), (False, True)}
+    check_ends(ends, {(True, False), (True, True), (False, True)})
 
 
 def test_a_rename(scene: Scene) -> None:
-    ends = set()
+    ends: set[tuple[bool, object]] = set()
     for died in scene.deaths("main", "worktree", "rename", "exp", "best"):
         listed = scene.json(scene.root, "worktree", "list")
         assert isinstance(listed, list)
@@ -208,11 +215,11 @@ def test_a_rename(scene: Scene) -> None:
         history = scene.json(where, "history")
         assert isinstance(history, list)
         assert [one["note"] for one in history] == ["mine", "in exp", "second", "first"]
-    assert ends == {(True, "exp"), (True, "best"), (False, "best")}
+    check_ends(ends, {(True, "exp"), (True, "best"), (False, "best")})
 
 
 def test_a_removal(scene: Scene) -> None:
-    ends = set()
+    ends: set[tuple[bool, object]] = set()
     for died in scene.deaths("main", "worktree", "remove", "exp", "--force"):
         listed = scene.json(scene.root, "worktree", "list")
         assert isinstance(listed, list)
@@ -226,4 +233,4 @@ def test_a_removal(scene: Scene) -> None:
         scene.json(scene.main, "worktree", "fork", "autosave/exp", "again")
         assert look(scene.root / "worktrees" / "again") == MINE
         scene.json(scene.main, "fs", "label", "--undelete", "exp")
-    assert ends == {(True, True), (True, False), (False, False)}
+    check_ends(ends, {(True, True), (True, False), (False, False)})
