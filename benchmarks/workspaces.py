@@ -169,11 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "# The verbs of a workspace",
         "",
         "Written by `python benchmarks/workspaces.py` on "
-        f"{machine['processor']}, {machine['memory']}, {machine['kernel']}; {Git.version()}.",
+        f"{machine['processor']}, {machine['memory']}, {machine['kernel']}; {Git.version()}; "
+        f"load before: {machine['load before']}.",
         "",
         f"{tree.files:,} files in {tree.directories:,} directories, {tree.bytes:,} bytes; medians of {options.rounds} "
         "rounds, in which the tools take turns on one directory. Times are those of whole commands, start of the "
-        "interpreter included. `git status` writes nothing; a snapshot is durable, and read back.",
+        "interpreter included. `git status` and `jvs status` write nothing that lasts; a snapshot is durable (four "
+        "syncs, which wait for whatever else the disk is doing), and read back.",
         "",
         *table(head, _rows(samples), words=1),
         "",
