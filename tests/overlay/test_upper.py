@@ -357,6 +357,54 @@ def test_a_sync_takes_what_was_written_again(tmp_path: Path, monkeypatch: pytest
         assert files[0] not in synced  # nothing was written there
 
 
+@pytest.mark.parametrize(("release", "at_once"), [("5.8.0-1-generic", True), ("6.18-rc1", True), ("5.7.19", False)])
+def test_many_files_are_synced_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, at_once: bool
+) -> None:
+    """With all else on their file system, where that says what could not be written."""
+    objects = new_objects()
+    did: list[str] = []
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", release, "", "")))
+    monkeypatch.setattr(datafiles, "sync_data", lambda fd: did.append("file"))
+    monkeypatch.setattr(datafiles, "sync_directory", lambda path: did.append("directory"))
+    monkeypatch.setattr(datafiles, "sync_filesystem", lambda fd: did.append("all"))
+    monkeypatch.setattr("jvs.overlay.journal.sync_data", lambda fd: did.append("journal"))
+    directory = str(tmp_path / "upper")
+    with Overlay.create(objects, base_of(objects, tmp_path), directory) as fs:
+        did.clear()
+        for number in range(300):
+            fs.write_bytes(str(number), b"x")
+        fs.sync()
+        one_by_one = ["file"] * 300 + ["directory"] * 2 + ["journal"]
+        assert did == (["all", "journal"] if at_once else one_by_one)
+        did.clear()
+        fs.write_bytes("1", b"y")
+        fs.sync()
+        assert did in (["file", "journal"], ["file", "directory", "journal"])
+        did.clear()
+        for number in range(300, 600):
+            fs.write_bytes(str(number), b"x")
+        if at_once:
+            with monkeypatch.context() as patch:
+                patch.setattr(datafiles, "sync_filesystem", _fail)
+                with pytest.raises(OSError, match="Input/output"):
+                    fs.sync()
+            assert did == []  # nothing that names them is made durable, and the next one tries again
+            fs.sync()
+            assert did == ["all", "journal"]
+    did.clear()
+    with Overlay.resume(objects, directory) as fs:  # whoever wrote them may have been killed before a sync
+        did.clear()
+        fs.write_bytes("2", b"z")
+        fs.sync()
+        assert did[-1] == "journal"
+        assert did.count("all") == at_once
+
+
+def _fail(fd: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 # ---------------------------------------------------------------------------------------------------------------- cost
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Final
 
-from jvs.castore.local.descriptors import sync_data, sync_directory
+from jvs.castore.local.descriptors import sync_data, sync_directory, sync_filesystem, sync_tells
 
 MAX_OPEN: Final = 256
 """Descriptors kept open at most."""
@@ -17,6 +17,9 @@ GARBAGE: Final = 64 << 20
 """Bytes of files that nothing needs any more, but that the journal may still name after a power cut, before the journal
 is synced in order to remove them."""
 _BLOCK: Final = 1 << 20
+_MANY: Final = 256
+"""Files that are synced one by one. More are synced with all else that is on their file system: a new file by itself
+takes up to a millisecond, and whoever else writes there makes that wait longer."""
 
 
 class DataFiles:
@@ -31,6 +34,8 @@ class DataFiles:
         self._unsynced: dict[int, None] = {}
         self._new_directories: set[str] = set()
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        # open before anything is written: so it is told of all that could not be
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def path(self, number: int) -> str:
         """Where a data file lies."""
@@ -106,8 +111,12 @@ class DataFiles:
     def sync(self) -> None:
         """Make the data of every file that is new or was written since the last time durable, and their names: a
         journal that names them, and says what was written where, may be synced afterwards."""
-        for number in self._unsynced:
-            sync_data(self.fd(number))
+        if len(self._unsynced) > _MANY and sync_tells():
+            sync_filesystem(self._fd)
+            self._new_directories.clear()
+        else:
+            for number in self._unsynced:
+                sync_data(self.fd(number))
         self._unsynced.clear()
         for path in self._new_directories:
             sync_directory(path)
@@ -122,8 +131,11 @@ class DataFiles:
 
     def adopt(self, used: set[int], highest: int) -> None:
         """After a journal was read, and is durable: remove every data file that is not `used`. highest: number of any
-        that the journal ever named, so that no other file is taken for it."""
+        that the journal ever named, so that no other file is taken for it. Whether the others were synced nobody knows:
+        the next `sync` does it."""
         self._next = highest + 1
+        self._unsynced = dict.fromkeys(used)
+        self._new_directories = {self._directory, *(os.path.dirname(self.path(number)) for number in used)}
         self._garbage.clear()
         self.garbage_bytes = 0
         for folder, _, names in os.walk(self._directory):
@@ -137,6 +149,9 @@ class DataFiles:
         """Close every descriptor; idempotent."""
         while self._open:
             os.close(self._open.popitem()[1])
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _copy_data(source: int, target: int) -> None:

@@ -61,7 +61,7 @@ class Upper:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self._begin(objects, directory)
         if os.path.exists(self._journal_path):
-            self._unlock()
+            self._let_go()
             raise FileExistsError(errno.EEXIST, "there is an upper layer already", directory)
         self.info = dict(info)
         self.state = State(objects, base, self.files, time_ns)
@@ -69,7 +69,7 @@ class Upper:
         try:
             self.journal = Journal.create(self._journal_path, self._header(), durable=durable)
         except BaseException:
-            self._unlock()
+            self._let_go()
             raise
         self.torn = 0
 
@@ -84,7 +84,7 @@ class Upper:
         try:
             opened = Journal.open(self._journal_path)
         except BaseException:
-            self._unlock()
+            self._let_go()
             raise
         self.journal, self.torn = opened.journal, opened.torn
         try:
@@ -139,6 +139,10 @@ class Upper:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
+    def _let_go(self) -> None:
+        self.files.close()
+        self._unlock()
+
     def renamed(self, directory: str) -> None:
         """Its directory was renamed to this path."""
         self.directory = directory
@@ -148,8 +152,7 @@ class Upper:
     def close(self) -> None:
         """Release everything; what was written stays. Idempotent."""
         self.journal.close()
-        self.files.close()
-        self._unlock()
+        self._let_go()
 
     # -- records ---------------------------------------------------------------------------------------------------
 

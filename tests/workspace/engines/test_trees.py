@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jvs.castore.local.descriptors import sync_filesystem
 from jvs.workspace.engines import clone_tree
-from jvs.workspace.engines.clone import sync_filesystem
 from tests.conftest import TORTURE
 from tests.workspace.engines import places
 from tests.workspace.engines.places import Place
@@ -126,7 +126,7 @@ def test_a_clone_is_what_it_was_made_of(where: str, engine: str, request: pytest
         os.chmod(src, mode)
         os.utime(src, ns=(time, time))
         if place.holes:  # XFS takes room beyond what is written, and says only then what of it is a hole
-            sync_filesystem(str(src))
+            _sync(src)
         done = clone_tree(str(src), str(dst), engine=engine)
         wanted = _without(places.describe(src, holes=place.holes), grower.skipped)
         assert places.describe(dst, holes=place.holes) == wanted
@@ -175,7 +175,15 @@ def test_a_reflink_copy_takes_no_room(where: str, request: pytest.FixtureRequest
     assert before - _free(work) < 2 << 20
 
 
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        sync_filesystem(fd)
+    finally:
+        os.close(fd)
+
+
 def _free(path: Path) -> int:
-    sync_filesystem(str(path))
+    _sync(path)
     info = os.statvfs(path)
     return info.f_bfree * info.f_frsize

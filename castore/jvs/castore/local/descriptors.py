@@ -71,6 +71,28 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def sync_filesystem(fd: int) -> None:
+    """Make everything written so far to the file system that `fd` lies in durable: of many files it takes a tenth of
+    the time of syncing each. Raises OSError; where `sync_tells`, also for what could not be written since `fd` was
+    opened or last given here."""
+    if sys.platform == "linux":
+        import ctypes  # some milliseconds
+
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    else:
+        os.sync()
+        sync_data(fd)
+
+
+def sync_tells() -> bool:
+    """Whether `sync_filesystem` tells of files that could not be written: since Linux 5.8."""
+    if sys.platform != "linux":
+        return False
+    major, minor, *_ = os.uname().release.replace("-", ".").split(".")
+    return (int(major), int(minor)) >= (5, 8)
+
+
 def _close_in_child() -> None:
     for fd, reference in _open.items():
         os.close(fd)

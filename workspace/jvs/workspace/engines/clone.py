@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from jvs.castore.checkout.disk import reporting
+from jvs.castore.local.descriptors import sync_filesystem
 from jvs.castore.names import display
 from jvs.errors import StateError, UsageError
 from jvs.workspace.engines.engine import CloneResult, Refused, stopped, unusable
@@ -66,7 +66,11 @@ def clone_tree(
         if cancel is not None and cancel.is_set():
             raise stopped()
         with reporting("cannot make durable", os.fsencode(dst)):
-            sync_filesystem(dst)
+            fd = os.open(dst, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                sync_filesystem(fd)
+            finally:
+                os.close(fd)
     return done
 
 
@@ -90,25 +94,3 @@ def _resolved(src: str, dst: str, skip: Collection[bytes]) -> tuple[str, str]:
             next="choose a place outside of it",
         )
     return source, target
-
-
-def sync_filesystem(path: str) -> None:
-    """Make everything written so far to the file system of `path` durable; raises OSError.
-
-    One call instead of one fsync per file: of 2,000 files on ext4 that takes a tenth of the time.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if sys.platform == "linux":
-            import ctypes  # some milliseconds
-
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
-        else:
-            from jvs.castore.local.descriptors import sync_data
-
-            os.sync()
-            sync_data(fd)
-    finally:
-        os.close(fd)
