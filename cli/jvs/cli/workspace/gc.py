@@ -108,7 +108,7 @@ def _plan_lines(ui: Ui, made: Cleanup) -> Iterator[str]:
 
 @workspace_verb(
     "run",
-    examples="jvs gc run --plan-id 0bd1a47f1e4d\njvs gc run --plan-id \"$(jvs gc plan -q)\"\n",
+    examples="jvs gc run --plan-id 0bd1a47f1e4d\n",
     fields={
         "status": "`completed`, or `stopped` where the next run goes on",
         "plan_id": "the plan that was carried out",
