@@ -168,6 +168,18 @@ def test_unsaved_work_at_the_paths_is_saved_first(repository: Repository, two: t
     assert look(repository.main) == {"a": "2", "d/b": "unsaved"}
 
 
+def test_an_unsaved_file_where_a_path_needs_a_directory_is_saved_first(
+    repository: Repository, two: tuple[str, str]
+) -> None:
+    (repository.main / "d" / "b").unlink()
+    (repository.main / "d").rmdir()
+    repository.write("d", "unsaved")
+    assert "jvs restore autosave/main" in repository("restore", "HEAD", "--path", "d/b").ok().err
+    assert look(repository.main) == SECOND
+    repository("restore", "autosave/main").ok()
+    assert look(repository.main) == {"a": "2", "d": "unsaved"}
+
+
 def test_paths_whose_directory_is_gone(repository: Repository, two: tuple[str, str]) -> None:
     repository.write("x/y/z/f", "deep")
     repository.write("x/y/g", "not this")

@@ -122,7 +122,14 @@ def _located(repo: Repo, root: Digest, path: Path, one: SavePoint) -> Located | 
 
 
 def _is_unsaved(repo: Repo, base: Digest | None, now: Digest, root: Digest, path: Path) -> bool:
-    """Whether something at the path would be replaced that is in no snapshot but the one just made."""
+    """Whether something at the path would be replaced that is in no snapshot but the one just made. What stands where
+    the path needs a directory is replaced too."""
+    for length in range(1, len(path)):
+        above = _content(repo, now, path[:length])
+        if above is None:
+            return False
+        if isinstance(above, bytes) or above[1] != DIRECTORY:
+            return above != _content(repo, base, path[:length])
     before, there, comes = (_content(repo, one, path) for one in (base, now, root))
     return there is not None and there not in (before, comes)
 
