@@ -29,6 +29,7 @@ CODES: dict[str, CodeInfo] = {
         2, 400, "choose a name such as main or agent/1 (letters, digits, . _ - and /)", "E_NAME_INVALID"
     ),
     "bad-name": CodeInfo(2, 400, "choose a name such as exp-1 (letters, digits, . _ and -)", "E_NAME_INVALID"),
+    "bad-tag": CodeInfo(2, 400, "choose a tag such as v1.2 or best", "E_NAME_INVALID"),
     "bad-id": CodeInfo(2, 400, "jvs fs log LABEL"),
     "bad-revision": CodeInfo(2, 400, "jvs fs ls"),
     "ambiguous-revision": CodeInfo(2, 400, "type more digits of the id"),

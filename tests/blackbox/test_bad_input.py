@@ -175,7 +175,7 @@ def test_a_message_over_4096_bytes(verb: list[str], pushed: Jvs) -> None:
 
 
 def test_a_tag_that_cannot_be_one(shared: Jvs) -> None:
-    refused(shared, "fs", "push", "d", "--tag", "a b", status=2, code="usage", says="cannot be a tag", step="v1.2")
+    refused(shared, "fs", "push", "d", "--tag", "a b", status=2, code="bad-tag", says="cannot be a tag", step="v1.2")
 
 
 def test_a_source_that_is_a_file(store: Jvs) -> None:

@@ -112,7 +112,7 @@ def test_good_tags(tag: str) -> None:
 def test_bad_tags(tag: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_tag(tag)
-    assert caught.value.code == "usage"
+    assert caught.value.code == "bad-tag"
     assert "tag" in caught.value.message
 
 

@@ -129,8 +129,8 @@ def test_parse(text: str, base: Named, path: bytes | None) -> None:
         ("main:a/.JVS/b", "bad-path"),
         ("main:\ud800", "bad-path"),
         ("main:a\0b", "bad-path"),
-        ("tag:", "usage"),
-        ("tag:a b", "usage"),
+        ("tag:", "bad-tag"),
+        ("tag:a b", "bad-tag"),
     ],
 )
 def test_malformed(text: str, code: str) -> None:

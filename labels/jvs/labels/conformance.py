@@ -481,7 +481,7 @@ class LabelStoreContract:
         for message in ("x" * (MAX_MESSAGE + 1), "\u00e9" * (MAX_MESSAGE // 2 + 1), "\udc80"):
             _caught(UsageError, "bad-message", labels.compare_and_set, "main", None, a, message=message)
         for tag in ("", "a/b", "-v", "a b", "a:b", "t" * 129):
-            _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, tags=[tag])
+            _caught(UsageError, "bad-tag", labels.compare_and_set, "main", None, a, tags=[tag])
         _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, meta={"k": "x" * 8192})
         _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, meta={"k": object()})
         _caught(UsageError, "usage", labels.compare_and_set, "main", None, a, op="rename")

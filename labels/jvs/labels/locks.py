@@ -252,7 +252,7 @@ def _now(note: Note) -> int:
 
 def _lease(lease_ms: int) -> int:
     if not 0 < lease_ms <= MAX_LEASE_MS:
-        raise UsageError(f"a lease lasts 1 to {MAX_LEASE_MS:,} ms, not {lease_ms:,}")
+        raise UsageError(f"a lease lasts 1 to {MAX_LEASE_MS:,} ms, not {lease_ms:,}", next="jvs lock acquire --help")
     return lease_ms
 
 

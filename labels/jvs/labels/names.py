@@ -45,10 +45,10 @@ def check_label_name(name: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """Return `tag`; raises UsageError (usage) when it may not be a tag: one component, `+` and `=` allowed too."""
+    """Return `tag`; raises UsageError (bad-tag) when it may not be a tag: one component, `+` and `=` allowed too."""
     reason = _length_fault(tag, MAX_TAG) or _component_fault(tag, _PLAIN_TAG)
     if reason is not None:
-        raise UsageError(f"{shown(tag)} cannot be a tag: {reason}", next="choose a tag such as v1.2 or best")
+        raise UsageError(f"{shown(tag)} cannot be a tag: {reason}", code="bad-tag")
     return tag
 
 

@@ -94,5 +94,16 @@ def test_pins(saved: Repository) -> None:
     assert [one["snapshot_id"] for one in saved.json("pin", "list")] == [oldest, best]
     assert saved.json("pin", "rm", made["pin_id"][:10])[0]["snapshot_id"] == oldest
     assert saved("pin", "rm", "best").ok().out.startswith("Removed pin")
-    assert saved("pin", "rm", newest).status == 5
+    none = saved("pin", "rm", newest)
+    assert none.status == 5
+    assert newest[:12] in none.err
+    assert "next: jvs pin list" in none.err
     assert saved.json("pin", "list") == []
+
+
+def test_pins_of_what_was_forked_since_are_listed_by_snapshots_that_history_has(saved: Repository) -> None:
+    newest = ids(saved)[0]
+    saved("worktree", "fork", "exp").ok()
+    saved("pin", "add", "HEAD", "--reason", "for a paper").ok()
+    assert [one["snapshot_id"] for one in saved.json("pin", "list")] == [newest]
+    assert [one["snapshot_id"] for one in saved.json("pin", "rm", "HEAD")] == [newest]

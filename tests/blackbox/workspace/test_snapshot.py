@@ -111,7 +111,9 @@ def test_a_note_that_is_too_long_makes_no_later_save_fail(repository: Repository
 
 def test_a_bad_tag_is_refused_before_anything_is_read(repository: Repository) -> None:
     (repository.main / "f").write_text("x")
-    assert repository("snapshot", "x", "--tag", "a b").status == 2
+    for tag in ("a b", "HEAD", "-x", "a/b", ".", ""):
+        done = repository("snapshot", "x", "--tag", tag, "--json")
+        assert (done.status, done.value["error"]["error_code"]) == (2, "E_NAME_INVALID"), tag
     assert repository.json("history") == []
 
 

@@ -67,7 +67,12 @@ def take(
     for path in paths:
         if not any(_has(hasher, root, path) for root in (base, found.tree.digest)):
             name = display(b"/".join(path))
-            raise UnknownError(f"nothing to save: there is no {name} in {directory}", code="unknown-path", path=name)
+            raise UnknownError(
+                f"nothing to save: there is no {name} in {directory}",
+                code="unknown-path",
+                path=name,
+                next="jvs status",
+            )
     changes = _Changes()
     for one in diff_trees(hasher.page, base, found.tree.digest):
         if any(_concerns(one, path) for path in paths):

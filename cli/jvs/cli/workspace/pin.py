@@ -29,7 +29,7 @@ jvs pin rm 5344c4ad87f2
 
 FIELDS = {
     "pin_id": "id of the pin: 32 hex digits",
-    "snapshot_id": "id of the snapshot",
+    "snapshot_id": "id of the snapshot; in lists of the newest with its content, which is what is kept",
     "created_at": "when it was pinned, ISO 8601 UTC",
     "expires_at": "when the pin ends; left out: never",
     "reason": "why",

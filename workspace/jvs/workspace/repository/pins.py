@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from jvs.errors import UnknownError
 from jvs.labels.reads import newest_with
 from jvs.labels.store import wall_clock
 from jvs.workspace import pins as plain
-from jvs.workspace.repository.savepoints import snapshot_id
+from jvs.workspace.repository.savepoints import snapshot_id, standing_for
 from jvs.workspace.results import Json, iso_time
 
 if TYPE_CHECKING:
@@ -60,11 +61,15 @@ def remove(repository: Repository, target: str, *, worktree: str | None = None) 
     if not wanted:
         found = repository.savepoints.find(target) if worktree is None else repository.find(target, worktree)
         wanted = bytes.fromhex(found.payload_root_hash)
+        if not any(made.ca_id == wanted for made in repository.repo.labels.pins()):
+            raise UnknownError(f"there is no pin of {found.short_id}", code="unknown-pin", next="jvs pin list")
     removed = repository.repo.labels.unpin(wanted)
     return [_shown(repository, plain.PinInfo(pin, False)) for pin in removed]
 
 
 def _shown(repository: Repository, info: PinInfo) -> Pinned:
     with repository.repo.store.read() as txn:
-        entry = newest_with(txn, info.pin.ca_id)
+        newest = newest_with(txn, info.pin.ca_id)
+        # of a fork that has saved nothing yet: what it was made from
+        entry = None if newest is None else standing_for(txn, newest) or newest
     return Pinned(info, info.pin.ca_id.hex() if entry is None else snapshot_id(entry.at_ms, entry.id))
