@@ -233,7 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     starts = Figures()
     with yard.cycle(template) as ground:
         for what, milliseconds in runs.figures(str(ground.stores), int(100_000 * options.scale)):
-            starts.add(what, milliseconds, "ms", Target(runs.TARGET_MS, most=True))
+            cold_start = what.startswith("run true, mounted")
+            starts.add(what, milliseconds, "ms", Target(runs.TARGET_MS, most=True) if cold_start else None)
     size = int(512 * options.scale) * MIB
     versions = [_version(peer) for peer in peers]
     text = [
@@ -249,6 +250,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ],
         ["## Targets", ""],
         table(["what", "state", "of", "measured", "target", "verdict"], _verdicts(times, size), words=3),
+        [
+            "A revision's files and directories are opened by the kernel alone. In a session whoever opens one asks "
+            "the process that serves it, and once more when he closes it, cached or not: that is what its *cached* "
+            "is. A new mount beside the disk's cache is the hardest comparison that the targets can mean.",
+        ],
         ["## Starting", ""],
         starts.table(),
         ["## Beside others", ""],

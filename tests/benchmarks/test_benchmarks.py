@@ -57,6 +57,26 @@ def test_text_compresses_like_source() -> None:
     assert 0.33 < len(ZstdCompressor(level=1).compress(pool)) / len(pool) < 0.37
 
 
+def test_figures_beside_their_targets(tmp_path: Path) -> None:
+    """The median counts, and of a cost less is better."""
+    from figures import Figures, Target, write_page
+
+    figures = Figures()
+    for value in (90.0, 99.0, 2000.0):
+        figures.add("rate", value, "/s", Target(100))
+        figures.add("cost", value, "ms", Target(100, most=True))
+        figures.add("size", value * 1000, "MiB")
+    rows = figures.table()[2:5]
+    assert rows == [
+        "| rate | 99.0/s | 90.0 to 2,000/s | >= 100/s | **missed** |",
+        "| cost | 99.0 ms | 90.0 to 2,000 ms | <= 100 ms | met |",
+        "| size | 99,000 MiB | 90,000 to 2,000,000 MiB |  |  |",
+    ]
+    machine = dict.fromkeys(("processor", "memory", "kernel", "python", "file system", "load before"), "x")
+    write_page(tmp_path / "page.md", "Title", "script.py", machine, [["text"], ["a table", ""]])
+    assert (tmp_path / "page.md").read_text().endswith(".\n\ntext\n\na table\n")
+
+
 @pytest.mark.parametrize(
     ("limit", "faster", "jvs", "git", "restic", "met"),
     [
