@@ -81,10 +81,22 @@ GLOBAL_OPTIONS: tuple[click.Option, ...] = (
 """Accepted before and after every verb."""
 
 
+def worktrees(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell offers where a worktree stands."""
+    from jvs.workspace.repository.worktrees import Registry
+
+    try:
+        names = Registry(context.ensure_object(Ui).find_repository()).names()
+    except JvsError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 WORKSPACE_OPTIONS: tuple[click.Option, ...] = (
     click.Option(
         ["-w", "--worktree"],
         metavar="NAME",
+        shell_complete=worktrees,
         is_eager=True,
         expose_value=False,
         callback=_remember_given,

@@ -8,6 +8,7 @@ from jvs.cli.lazy import LazyGroup
 from jvs.cli.text import columns
 from jvs.cli.ui import Json, Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import settings
 
 VERBS = {
     "show": ("jvs.cli.workspace.config:show", "Show every setting."),
@@ -44,7 +45,7 @@ def show(ui: Ui) -> int:
 
 
 @workspace_verb("get", examples="jvs config get wait\n", fields=_ONE)
-@click.argument("key")
+@click.argument("key", shell_complete=settings)
 def get(ui: Ui, key: str) -> int:
     """Show one setting."""
     from jvs.workspace.repository.settings import check_key, shown
@@ -54,7 +55,7 @@ def get(ui: Ui, key: str) -> int:
 
 
 @workspace_verb("set", examples="jvs config set compress max\njvs config set default_tags ''\n", fields=_ONE)
-@click.argument("key")
+@click.argument("key", shell_complete=settings)
 @click.argument("value")
 def set_(ui: Ui, key: str, value: str) -> int:
     """Change a setting, for everybody who uses the repository."""

@@ -9,6 +9,7 @@ import click
 from jvs.cli.fs.diff import in_order, line_counts, painted, patch_text, people
 from jvs.cli.ui import Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import snapshots
 from jvs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ jvs diff "before the" HEAD --patch
     },
     exits={1: "with --exit-code: something differs"},
 )
-@click.argument("from_", metavar="[FROM]", required=False)
-@click.argument("to", required=False)
+@click.argument("from_", metavar="[FROM]", required=False, shell_complete=snapshots)
+@click.argument("to", required=False, shell_complete=snapshots)
 @click.option("--stat", is_flag=True, help="A bar for each path: lines added (+) and removed (-).")
 @click.option("--patch", is_flag=True, help="A unified diff.")
 @click.option("--exit-code", is_flag=True, help="Exit status 1 when something differs.")

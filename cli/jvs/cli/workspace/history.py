@@ -12,6 +12,7 @@ import click
 from jvs.cli.text import ago, clock, columns, first_line
 from jvs.cli.ui import Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import tags
 from jvs.cli.workspace.snapshot import SAVE_POINT_FIELDS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _ROWS_AT_ONCE = 100
 )
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="The newest N; 0: all [default: all].")
 @click.option("-g", "--grep", metavar="PATTERN", help="Those whose note has this text in it, in any letter case.")
-@click.option("--tag", metavar="T", help="Those with this tag.")
+@click.option("--tag", metavar="T", shell_complete=tags, help="Those with this tag.")
 @click.option("--all", "autosaves", is_flag=True, help="Autosaves, too.")
 def history(ui: Ui, limit: int | None, grep: str | None, tag: str | None, autosaves: bool) -> int:
     """List the snapshots of the worktree, newest first; of a fork, also those it was made from. With -q the ids.

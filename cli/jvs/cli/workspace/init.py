@@ -8,7 +8,7 @@ import shlex
 import click
 
 from jvs.cli.ui import Ui
-from jvs.cli.verb import verb
+from jvs.cli.verb import directories, verb
 from jvs.errors import UsageError
 
 EXAMPLES = """
@@ -29,7 +29,12 @@ jvs init NAME --store /srv/store       # where the file system of NAME cannot ho
     exits={1: "there is a repository already, or something else"},
 )
 @click.argument("name", required=False)
-@click.option("--adopt", metavar="DIR", help="An existing folder becomes the main worktree; nothing in it is touched.")
+@click.option(
+    "--adopt",
+    metavar="DIR",
+    shell_complete=directories,
+    help="An existing folder becomes the main worktree; nothing in it is touched.",
+)
 @click.option("--engine", metavar="NAME", help="How worktrees are cloned [default: JVS_ENGINE, else the best there].")
 def init(ui: Ui, name: str | None, adopt: str | None, engine: str | None) -> int:
     """Make a repository in the new or empty directory NAME: its store and control data in NAME/.jvs, the main worktree

@@ -12,6 +12,7 @@ from jvs.cli.lazy import LazyGroup
 from jvs.cli.text import ago, clock, columns, first_line, short
 from jvs.cli.ui import Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import snapshots
 
 if TYPE_CHECKING:
     from jvs.workspace.repository.pins import Pinned
@@ -46,7 +47,7 @@ def pin() -> None:
 
 
 @workspace_verb("add", examples=EXAMPLES, fields=FIELDS, exits={1: "the snapshot was collected"})
-@click.argument("target", metavar="ID|PREFIX|TAG|NOTE|HEAD")
+@click.argument("target", metavar="ID|PREFIX|TAG|NOTE|HEAD", shell_complete=snapshots)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; at most 4,096 bytes.")
 @click.option("--until", metavar="T", help="Until then only: 30d from now, or 2027-12-31 [default: until removed].")
 def add(ui: Ui, target: str, reason: str, until: str | None) -> int:
@@ -72,7 +73,7 @@ def list_(ui: Ui) -> int:
 
 
 @workspace_verb("rm", examples="jvs pin rm 5344c4ad87f2\njvs pin rm HEAD\n", fields=_LIST_FIELDS)
-@click.argument("target", metavar="PIN|ID|PREFIX|TAG|NOTE|HEAD")
+@click.argument("target", metavar="PIN|ID|PREFIX|TAG|NOTE|HEAD", shell_complete=snapshots)
 def remove(ui: Ui, target: str) -> int:
     """Remove a pin, or every pin of a snapshot; gc may collect it then. With -q the ids of the removed pins."""
     from jvs.workspace.repository import pins

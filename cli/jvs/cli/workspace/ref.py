@@ -10,6 +10,7 @@ from jvs.cli.lazy import LazyGroup
 from jvs.cli.text import ago, columns, first_line
 from jvs.cli.ui import Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import refs, snapshots
 
 VERBS = {
     "create": ("jvs.cli.workspace.ref:create", "Give a snapshot a name that never moves."),
@@ -38,7 +39,7 @@ def ref() -> None:
 
 @workspace_verb("create", examples=EXAMPLES, fields=FIELDS, exits={1: "there is such a ref already"})
 @click.argument("name")
-@click.argument("target", metavar="ID|PREFIX|TAG|NOTE|HEAD")
+@click.argument("target", metavar="ID|PREFIX|TAG|NOTE|HEAD", shell_complete=snapshots)
 @click.option("-m", "--description", default="", metavar="TEXT", help="What it is for; at most 4,096 bytes.")
 def create(ui: Ui, name: str, target: str, description: str) -> int:
     """Give a snapshot a name that never moves, and keep it until the ref is deleted. With -q the snapshot's id."""
@@ -75,7 +76,7 @@ def list_(ui: Ui) -> int:
 
 
 @workspace_verb("delete", examples="jvs ref delete v1.0\n", fields=FIELDS, exits={5: "there is no such ref"})
-@click.argument("name")
+@click.argument("name", shell_complete=refs)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the audit.")
 def delete(ui: Ui, name: str, reason: str) -> int:
     """Delete a ref. What nothing else keeps may be collected then. With -q the id of the snapshot it named."""

@@ -9,7 +9,7 @@ import click
 from jvs.cli.lazy import LazyGroup
 from jvs.cli.text import command, count, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import workspace_verb
+from jvs.cli.verb import directories, workspace_verb
 
 VERBS = {"clone": ("jvs.cli.workspace.repo:clone", "Make a copy of the repository, while others work in it.")}
 
@@ -37,7 +37,7 @@ def repo() -> None:
     },
     exits={1: "there is something in DIR already", 8: "something is missing in this repository"},
 )
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", shell_complete=directories)
 @click.option("--no-checkout", is_flag=True, help="Leave the worktrees empty; jvs restore HEAD fills one.")
 def clone(ui: Ui, directory: str, no_checkout: bool) -> int:
     """Make another repository in DIR, a new or empty directory, with all of this one's history and worktrees, as of one

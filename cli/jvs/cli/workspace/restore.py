@@ -11,7 +11,8 @@ import click
 
 from jvs.cli.text import clock, command, count, duration, first_line, size
 from jvs.cli.ui import Ui
-from jvs.cli.verb import workspace_verb
+from jvs.cli.verb import files, workspace_verb
+from jvs.cli.workspace.offers import snapshots
 from jvs.errors import AmbiguousError, UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +54,16 @@ _OFFERED = 20
         11: "somebody else has the lock, or is at work in the worktree",
     },
 )
-@click.argument("id_", metavar="ID|PREFIX|TAG|NOTE|HEAD", required=False)
+@click.argument("id_", metavar="ID|PREFIX|TAG|NOTE|HEAD", required=False, shell_complete=snapshots)
 @click.option("-i", "--interactive", is_flag=True, help="Ask which, where several match or none is named.")
-@click.option("--path", "paths", multiple=True, metavar="P", help="Restore only this path; may be repeated.")
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="P",
+    shell_complete=files,
+    help="Restore only this path; may be repeated.",
+)
 @click.option("--new-worktree", metavar="NAME", help="Leave this worktree alone, and make another one.")
 @click.option("--inplace", is_flag=True, help="In place, which is what it does anyway.")
 @click.option(

@@ -11,7 +11,7 @@ import click
 
 from jvs.cli.text import count, duration, size
 from jvs.cli.ui import Json, Ui
-from jvs.cli.verb import workspace_verb
+from jvs.cli.verb import files, workspace_verb
 from jvs.errors import StoreError, UsageError
 
 EXAMPLES = """
@@ -55,10 +55,16 @@ _SHOWN = 20
 )
 @click.argument("note", required=False)
 @click.option("-m", "--message", metavar="NOTE", help="The note, as an option.")
-@click.option("-F", "--file", "file", metavar="FILE", help="Read the note from a file; -: from stdin.")
+@click.option(
+    "-F", "--file", "file", metavar="FILE", shell_complete=files, help="Read the note from a file; -: from stdin."
+)
 @click.option("--tag", "tags", multiple=True, metavar="T", help="Tag it; may be repeated.")
 @click.option(
-    "--paths", multiple=True, metavar="P", help="Take only this path, the rest as it was saved last; may be repeated."
+    "--paths",
+    multiple=True,
+    metavar="P",
+    shell_complete=files,
+    help="Take only this path, the rest as it was saved last; may be repeated.",
 )
 @click.option(
     "--compress",

@@ -10,6 +10,7 @@ from jvs.cli.errors import error_json
 from jvs.cli.text import count
 from jvs.cli.ui import Json, Ui
 from jvs.cli.verb import workspace_verb
+from jvs.cli.workspace.offers import snapshots
 from jvs.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ jvs verify --all
     },
     exits={8: "a snapshot is not what was saved"},
 )
-@click.argument("target", metavar="[ID|PREFIX|TAG|NOTE|HEAD]", required=False)
+@click.argument("target", metavar="[ID|PREFIX|TAG|NOTE|HEAD]", required=False, shell_complete=snapshots)
 @click.option("--all", "everything", is_flag=True, help="Every snapshot of every label, autosaves too.")
 def verify(ui: Ui, target: str | None, everything: bool) -> int:
     """Read every byte of a snapshot, and compare it with what was saved: its history entry and its content. Without ID

@@ -11,7 +11,8 @@ import click
 from jvs.cli.lazy import LazyGroup
 from jvs.cli.text import columns, command, first_line
 from jvs.cli.ui import Ui
-from jvs.cli.verb import workspace_verb
+from jvs.cli.verb import workspace_verb, worktrees
+from jvs.cli.workspace.offers import snapshots
 
 if TYPE_CHECKING:
     from jvs.cli.progress import Progress
@@ -62,7 +63,13 @@ def worktree() -> None:
     exits=_TAKEN,
 )
 @click.argument("name")
-@click.option("--from", "from_", metavar="ID", help="The snapshot it starts with [default: none, it is empty].")
+@click.option(
+    "--from",
+    "from_",
+    metavar="ID",
+    shell_complete=snapshots,
+    help="The snapshot it starts with [default: none, it is empty].",
+)
 @_reason
 def create(ui: Ui, name: str, from_: str | None, reason: str) -> int:
     """Make the worktree worktrees/NAME, whose snapshots move the label NAME. It is empty, or what --from names; where
@@ -80,7 +87,7 @@ def create(ui: Ui, name: str, from_: str | None, reason: str) -> int:
     fields=FIELDS,
     exits=_TAKEN,
 )
-@click.argument("operands", metavar="[ID] NAME", nargs=-1, required=True)
+@click.argument("operands", metavar="[ID] NAME", nargs=-1, required=True, shell_complete=snapshots)
 @_reason
 def fork(ui: Ui, operands: tuple[str, ...], reason: str) -> int:
     """Make the worktree worktrees/NAME out of a snapshot [default: the one the worktree you are in stands at]. Where
@@ -122,7 +129,7 @@ def list_(ui: Ui) -> int:
     examples="cd $(jvs worktree path exp)\n",
     fields={"name": "the worktree", "path": "its directory"},
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=worktrees)
 def path(ui: Ui, name: str | None) -> int:
     """Print the directory of a worktree [default: the one you are in]."""
     with ui.open_repository() as repository:
@@ -137,7 +144,7 @@ def path(ui: Ui, name: str | None) -> int:
     fields=FIELDS,
     exits={1: "there is one of that name already, or it is main", 11: "another command is at work"},
 )
-@click.argument("old")
+@click.argument("old", shell_complete=worktrees)
 @click.argument("new")
 @_reason
 def rename(ui: Ui, old: str, new: str, reason: str) -> int:
@@ -165,7 +172,7 @@ def rename(ui: Ui, old: str, new: str, reason: str) -> int:
         11: "another command is at work",
     },
 )
-@click.argument("name")
+@click.argument("name", shell_complete=worktrees)
 @click.option("-f", "--force", is_flag=True, help="Also when something in it is not saved; that is autosaved first.")
 @_reason
 def remove(ui: Ui, name: str, force: bool, reason: str) -> int:
