@@ -97,8 +97,9 @@ def remove(
                         _hide(repository, name, intent, seen)
                 deleted = repo.store.transact(lambda txn: _commit(repository, txn, intent, autosaved, reason))
             except BaseException:
-                _show_again(repository, intent)
-                intents.forget(layout, intent)
+                if not intents.was_done(repo, intent):  # else it was interrupted just after, and is to be finished
+                    _show_again(repository, intent)
+                    intents.forget(layout, intent)
                 raise
             remove_directory(layout.record(name))
             remove_directory(_hidden(repository, intent))
@@ -161,7 +162,8 @@ def _look_through(path: str) -> list[str]:
 def _hide(repository: Repository, name: str, intent: Intent, seen: Digest) -> None:
     """Move the directory out of sight. Raises UnsavedChangesError when it is not any more what was seen."""
     path, hidden = repository.layout.path(name), _hidden(repository, intent)
-    os.rename(path, hidden)
+    with disk.reporting("cannot move", os.fsencode(path)):
+        os.rename(path, hidden)
     repo = repository.repo
     binding = position.load(repository.place(name))
     binding = None if binding is None else replace(binding, pending=None)

@@ -1,7 +1,8 @@
 """`jvs worktree rename`: the directory, the record, the label and the label of its autosaves get another name.
 
-One transaction renames the labels and records the act; what is left is finished by the next command (`resume`) if the
-process is killed. The directory keeps its inode, so a shell standing in it goes on working.
+The directory is renamed first, as it alone can refuse (something is mounted on it, say), and gets its old name back if
+nothing comes of it. Then one transaction renames the labels and records the act; what is left is finished by the next
+command (`resume`) if the process is killed. The directory keeps its inode, so a shell standing in it goes on working.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from jvs.castore import binding as bindings
 from jvs.castore.backend import WriteTxn
 from jvs.castore.binding import replace_file
+from jvs.castore.checkout import disk
 from jvs.castore.local.descriptors import sync_directory
 from jvs.errors import JvsError, StateError
 from jvs.labels.names import AUTOSAVE
@@ -53,19 +55,26 @@ def rename(repository: Repository, old: str, new: str, *, reason: str = "", wait
         renamed = label_for(new) if label == worktree.label else label
         with intents.begun(repository.layout, OPERATION, old, to=new, label=label, renamed=renamed) as intent:
             try:
+                _move(repository.layout.path(old), repository.layout.path(new))
                 repo.store.transact(lambda txn: _commit(repository, txn, intent, reason))
             except BaseException:
-                intents.forget(repository.layout, intent)
+                if not intents.was_done(repo, intent):  # else it was interrupted just after, and is to be finished
+                    _move(repository.layout.path(new), repository.layout.path(old))
+                    intents.forget(repository.layout, intent)
                 raise
             _finish(repository, intent)
     return info(repository, new)
 
 
 def resume(repository: Repository, intent: Intent) -> str | None:
-    """Finish a rename whose process was killed; a sentence for people, None when it had not come that far."""
-    if not intents.was_done(repository.repo, intent):
-        return None
-    with repository.registry.lock(repository.settings.wait):
+    """Finish a rename whose process was killed; a sentence for people, None when it had not come that far, and was
+    taken back."""
+    layout, registry = repository.layout, repository.registry
+    with registry.lock(repository.settings.wait):
+        if not intents.was_done(repository.repo, intent):
+            if not registry.has(intent.fields["to"]):  # else there is another one of that name
+                _move(layout.path(intent.fields["to"]), layout.path(intent.worktree))
+            return None
         _finish(repository, intent)
     return f"the rename of {intent.worktree} to {intent.fields['to']}, which was interrupted, was finished"
 
@@ -81,14 +90,20 @@ def _commit(repository: Repository, txn: WriteTxn, intent: Intent, reason: str) 
     labels.record_act_in(txn, OPERATION, intent.worktree, reason=reason, details=details)
 
 
+def _move(before: str, after: str) -> None:
+    """Give a directory its name, unless it has it. Raises StoreError."""
+    if os.path.isdir(before) and not os.path.lexists(after):
+        with disk.reporting("cannot rename", os.fsencode(before)):
+            os.rename(before, after)
+            sync_directory(os.path.dirname(after))
+
+
 def _finish(repository: Repository, intent: Intent) -> None:
     """What comes after the transaction. May be done again, from wherever it was left."""
     layout, registry = repository.layout, repository.registry
     old, new, label = intent.worktree, intent.fields["to"], intent.fields["renamed"]
     before, after = layout.path(old), layout.path(new)
-    if os.path.isdir(before) and not os.path.lexists(after):
-        os.rename(before, after)
-        sync_directory(layout.worktrees)
+    _move(before, after)
     _take_index_along(repository, before, after)
     if registry.has(old):
         os.makedirs(layout.record(new), exist_ok=True)
