@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from jvs.castore.digest import Digest
+from jvs.castore.manifest import Directory as Claim
 from jvs.castore.manifest import Entry, File
 from jvs.overlay.extents import Extents
 
@@ -132,9 +133,10 @@ class LinkNode(_Common):
 class Directory(_Common):
     """A directory. base: root page of what shows through (None: nothing does); changes: nodes in place of its
     entries, None for one that was removed; delta: entries more than the base has; span: the last page that was looked
-    into, with its first and last name; dirty: whether anything here or below was changed since the tree was stored."""
+    into, with its first and last name; dirty: whether anything here or below was changed since the tree was stored;
+    claim: the entry that led to `base`, until what it says was compared with what is there (`State.base_of`)."""
 
-    __slots__ = ("base", "changes", "delta", "dirty", "span")
+    __slots__ = ("base", "changes", "claim", "delta", "dirty", "span")
     kind = stat.S_IFDIR
 
     def __init__(
@@ -149,6 +151,7 @@ class Directory(_Common):
         self.delta = 0
         self.dirty = base is None
         self.span: tuple[bytes, bytes, Digest, tuple[Entry, ...]] | None = None
+        self.claim: Claim | None = None
 
 
 Node: TypeAlias = Directory | FileNode | LinkNode

@@ -63,16 +63,27 @@ class State:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
+    def base_of(self, directory: Directory) -> Digest | None:
+        """The root page of what shows through a directory. When it is first asked for, which is before anybody looks
+        into it, the directory's totals are compared with what its entry claims: to be named by a listing costs it
+        nothing. Raises JvsError."""
+        claim = directory.claim
+        if claim is not None:
+            self.objects.descend(claim)
+            directory.claim = None
+        return directory.base
+
     def base_entry(self, directory: Directory, name: bytes) -> tuple[Digest, Entry] | None:
         """(page, entry) that shows through under `name`, whether or not something covers it."""
         span = directory.span
         if span is None or not span[0] <= name <= span[1]:
-            if directory.base is None:
+            base = self.base_of(directory)
+            if base is None:
                 return None
-            if span is None and (page := pages.read_root(self.objects.page, directory.base)).entries:
-                directory.span = span = (b"", _HIGHEST, directory.base, page.entries)
+            if span is None and (page := pages.read_root(self.objects.page, base)).entries:
+                directory.span = span = (b"", _HIGHEST, base, page.entries)
             else:
-                found = pages.find(self.objects.page, directory.base, name)
+                found = pages.find(self.objects.page, base, name)
                 if found is not None:
                     entries = self.objects.page(found[0]).entries
                     directory.span = (entries[0][0], entries[-1][0], found[0], entries)
@@ -109,7 +120,9 @@ class State:
         if entry[1] == FILE:
             return FileNode(directory, entry[0], entry[2], ns, ino, Where(page, entry))
         if entry[1] == DIRECTORY:
-            return Directory(directory, entry[0], entry[2], ns, ino, self.objects.descend(entry))
+            made = Directory(directory, entry[0], entry[2], ns, ino, entry[3])
+            made.claim = entry
+            return made
         return LinkNode(directory, entry[0], entry[2], ns, ino)
 
     def cached(self, path: bytes) -> Directory | None:
@@ -150,16 +163,16 @@ class State:
 
     def count(self, directory: Directory) -> int:
         """How many entries a directory has."""
-        if directory.base is None:
-            return directory.delta
-        return pages.read_root(self.objects.page, directory.base).totals[0] + directory.delta
+        base = self.base_of(directory)
+        return directory.delta + (0 if base is None else pages.read_root(self.objects.page, base).totals[0])
 
     def entries(self, directory: Directory) -> Iterator[tuple[bytes, Node | Entry]]:
         """(name, node, or entry of the base that nothing touched) of all that a directory has, in no order. Memory:
         what `changes` has. The directory is not changed meanwhile."""
         changes = directory.changes
-        if directory.base is not None:
-            for entry in pages.iter_entries(self.objects.page, directory.base):
+        base = self.base_of(directory)
+        if base is not None:
+            for entry in pages.iter_entries(self.objects.page, base):
                 if entry[0] not in changes:
                     yield entry[0], entry
         for name, node in changes.items():
@@ -342,7 +355,7 @@ class State:
     def _clone_one(self, node: Node, parent: Directory, name: bytes, ns: int) -> Node:
         if isinstance(node, Directory):
             directory = Directory(parent, name, node.mode, ns, self._ino(), node.base)
-            directory.delta, directory.dirty = node.delta, node.dirty
+            directory.delta, directory.dirty, directory.claim = node.delta, node.dirty, node.claim
             return directory
         if isinstance(node, LinkNode):
             return LinkNode(parent, name, node.target, ns, self._ino())
@@ -470,7 +483,7 @@ class State:
             path = node.path()
             if isinstance(node, Directory):
                 if node in folded:
-                    node.base, node.span = folded[node], None
+                    node.base, node.span, node.claim = folded[node], None, None
                     node.changes = {name: child for name, child in node.changes.items() if child is not None}
                     node.delta = 0
                 node.dirty = False

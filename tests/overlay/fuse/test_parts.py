@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from jvs.castore.backend import Kind, Ref
+from jvs.castore.codec import encode
+from jvs.castore.digest import Digest
+from jvs.castore.manifest import Directory as Row
+from jvs.castore.manifest import Page
+from jvs.castore.pages import new_page
+from jvs.errors import ManifestError
 from jvs.overlay.basefile import BaseFiles
 from jvs.overlay.fuse import mounting
 from jvs.overlay.fuse import protocol as p
@@ -16,7 +23,7 @@ from jvs.overlay.fuse.listings import Foresight, Listing
 from jvs.overlay.fuse.numbers import ROOT, Numbers
 from jvs.overlay.fuse.trees import OverlayView, SnapshotView
 from jvs.overlay.fuse.virtual import TextsView
-from jvs.overlay.nodes import FileNode
+from jvs.overlay.nodes import Directory, FileNode
 from jvs.overlay.overlay import Overlay
 from tests.overlay.support import new_objects, stored
 
@@ -121,6 +128,34 @@ def test_foresight_follows_habits() -> None:
     sight.looked(3)
     assert sight.listing(6)
     assert sum(sight.listing(number) for number in range(7, 1000)) == 63  # then it looks whether that is so still
+
+
+def test_a_directory_is_read_and_checked_when_it_is_looked_into(tmp_path: Path, tree: Path) -> None:
+    """A listing names directories: that must not read what is in each."""
+    objects = new_objects()
+    true = objects.tree(stored(objects, tree / "sub"))
+    root = new_page(0, [Row(b"lies", 1, 0o755, true.digest, true.entries, 7), Row(b"true", 1, 0o755, *true)])
+    with objects.backend.writer() as writer:
+        writer.put(Kind.PAGE, root.digest, encode(root.data, 1), [Ref(Kind.PAGE, true.digest)])
+        writer.publish()
+    read: list[bytes] = []
+    whole = objects.page
+
+    def page(digest: Digest) -> Page:
+        read.append(digest)
+        return whole(digest)
+
+    objects.page = page  # type: ignore[method-assign]
+    view = SnapshotView(BaseFiles(objects), objects, root.digest, 0, str(tmp_path))
+    lies, right = view.state.at(b"lies"), view.state.at(b"true")
+    assert isinstance(lies, Directory)
+    assert isinstance(right, Directory)
+    assert set(read) == {root.digest}
+    assert len(view.entries(right)) == 20
+    assert view.lookup(right, b"07") is not None
+    for use in (lambda: view.entries(lies), lambda: view.lookup(lies, b"07"), lambda: view.state.count(lies)):
+        with pytest.raises(ManifestError, match="totals"):
+            use()
 
 
 def test_a_habit_grows_and_goes() -> None:

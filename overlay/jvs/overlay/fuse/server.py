@@ -551,11 +551,14 @@ class Server:
         end = listing.fitting(offset, size, len(_NO_ENTRY))
         records = listing.records[offset:end]
         # further on the kernel asks for it only when what came before was looked at
-        if not (offset or self._foresight.listing(number)):
+        everything = bool(offset) or self._foresight.listing(number)
+        entries = listing.entries[offset:end]
+        if not everything and all(kind != stat.S_IFDIR for _, kind, _ in entries[2:]):
             return _NO_ENTRY.join((b"", *records))
         pieces: list[bytes] = []
-        for (name, *_), record in zip(listing.entries[offset:end], records, strict=True):
-            pieces.append(_NO_ENTRY if name in (b".", b"..") else self._found(known, name))
+        for (name, kind, _), record in zip(entries, records, strict=True):
+            named = (everything or kind == stat.S_IFDIR) and name not in (b".", b"..")
+            pieces.append(self._found(known, name) if named else _NO_ENTRY)
             pieces.append(record)
         return b"".join(pieces)
 

@@ -74,8 +74,9 @@ class TreeView(View):
             state = self.state
             if directory.parent is None and directory is not state.root:
                 return []
-            if directory.base is not None and not directory.changes and not self.renumbered:
-                rows = list(pages.iter_entries(state.objects.page, directory.base))
+            base = state.base_of(directory)
+            if base is not None and not directory.changes and not self.renumbered:
+                rows = list(pages.iter_entries(state.objects.page, base))
                 names = [row[0] for row in rows]
                 return list(
                     zip(names, [_KINDS[row[1]] for row in rows], derived_inos(directory.ino, names), strict=True)
