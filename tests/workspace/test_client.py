@@ -409,3 +409,10 @@ def test_a_cleanup_plan_has_the_fields_of_the_first_jvs() -> None:
         "reclaimable_save_points",
         "reclaimable_bytes_estimate",
     ]
+
+
+def test_one_tag_is_not_taken_for_a_list_of_letters(client: Client) -> None:
+    with pytest.raises(UsageError) as caught:
+        client.save("x", tags="best")
+    assert caught.value.code == "bad-tag"
+    assert not client.has_save_points()

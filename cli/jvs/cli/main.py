@@ -51,7 +51,14 @@ VERBS = {
 }
 
 EXAMPLES = """
-jvs fs init
+jvs init lab && cd lab/main            # or, of a folder that is there: jvs init --adopt DIR
+jvs snapshot "as it came"
+jvs history
+jvs restore "as it"                    # what is not saved is saved first
+jvs restore HEAD                       # back to the newest
+jvs worktree fork exp
+
+jvs fs init                            # the same without worktrees: any directory, labels, merges
 jvs fs push DIR --label main -m "as it came"
 jvs fs log main
 jvs fs reset main main@{1}

@@ -201,3 +201,13 @@ def test_what_the_collector_and_renames_write_is_no_snapshot(repository: Reposit
     repository.save("four")
     assert len(repository.json("history")) == 4
     assert repository.json("history")[0]["parent_id"] == saved[2]
+
+
+@pytest.mark.parametrize("verb", ["verify HEAD", "ref create r HEAD", "pin add HEAD --reason x", "pin rm HEAD"])
+def test_head_outside_of_worktrees_is_asked_for(repository: Repository, saved: list[str], verb: str) -> None:
+    done = repository(*verb.split(), cwd=repository.root)
+    assert done.status == 2
+    assert "which worktree?" in done.err
+    assert "no snapshot" not in done.err
+    if verb != "pin rm HEAD":
+        repository(*verb.split(), "-w", "main", cwd=repository.root).ok()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jvs.errors import NoStoreError, StateError, UnknownError
+from jvs.errors import NoStoreError, StateError, UnknownError, UsageError
 from jvs.workspace.client_results import CleanupPlan, Restored, SavePoint, cleanup_plan, save_point
 from jvs.workspace.repository.intents import any_there
 from jvs.workspace.repository.layout import MAIN, Layout, find_layout
@@ -190,11 +190,13 @@ class Client:
         """Save what is in a workspace, also when nothing has changed. It is durable, and was read back, when this
         returns. FIFOs, sockets, devices and what `.jvsignore` says are left out.
 
-        Raises StateError (detached), LabelMovedError when the workspace is behind its label, UsageError (bad-message),
-        JvsError (unreadable; interrupted).
+        Raises StateError (detached), LabelMovedError when the workspace is behind its label, UsageError (bad-message;
+        bad-tag), JvsError (unreadable; interrupted).
         """
         from jvs.workspace.repository.snapshot import SnapshotOptions, snapshot
 
+        if isinstance(tags, str):  # would be a tag for each letter
+            raise UsageError(f"tags is a list: [{tags!r}]", code="bad-tag")
         options = SnapshotOptions(message, tuple(tags), wait=self._wait)
         made = snapshot(self._settled(), workspace, options, watch(progress, cancel, deadline))
         return save_point(made.save_point)

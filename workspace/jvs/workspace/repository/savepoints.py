@@ -256,10 +256,14 @@ class SavePoints:
         HEAD; a whole id; the form of a revision (`autosave/main`, `main@3`, `tag:v1`, an entry id or a CA id);
         a tag or the beginning of an id (4 characters or more; 8 of an entry or CA id); a note, else the beginning of
         one; a label. What is found in the history of `label` goes before what is found elsewhere.
-        head: the entry that HEAD means.
+        head: the entry that HEAD means; without a `label` it may mean nothing.
 
-        Raises UnknownError (unknown-snapshot), AmbiguousError with the `matches`, CollectedError.
+        Raises UnknownError (unknown-snapshot), AmbiguousError with the `matches`, CollectedError, UsageError.
         """
+        if target == HEAD and label is None and head is None:
+            raise UsageError(
+                "HEAD of which worktree? this is in none", next="cd into one (jvs worktree list), or name it: -w main"
+            )
         if target == HEAD:
             found = None if head is None else self.at(head)
             if found is None:
