@@ -206,10 +206,17 @@ def test_a_dry_run_does_nothing(repository: Repository, two: tuple[str, str]) ->
     repository.write("a", "unsaved")
     value = repository.json("restore", "old", "--dry-run")
     assert (value["status"], value["detached"], value["written"], value["removed"]) == ("would-restore", True, 1, 2)
+    assert value["unsaved"] is True
+    assert "would be saved first" in repository("restore", "old", "--dry-run").ok().out
     assert look(repository.main) == SECOND | {"a": "unsaved"}
     assert repository.json("status")["state"] == "HEAD"
     value = repository.json("restore", "old", "--dry-run", "--path", "a")
-    assert value["written"] == 1
+    assert (value["written"], value["unsaved"]) == (1, True)
+    other = next(name for name in SECOND if name != "a")
+    assert repository.json("restore", "HEAD", "--dry-run", "--path", other)["unsaved"] is False
+    assert repository.json("status")["clean"] is False
+    done = repository("restore", "old", "--dry-run", "--path", "a").ok()
+    assert done.out.startswith(f"Would restore 1 path of main to {two[0][:12]} ")
     assert look(repository.main) == SECOND | {"a": "unsaved"}
     assert not list((repository.control / "intents").iterdir())
 

@@ -38,6 +38,7 @@ RESTORED_FIELDS = {
     "removed": "files, links and directories removed",
     "modes_changed": "paths of which only the mode changed",
     "bytes_written": "bytes of content written",
+    "unsaved": "with --dry-run: whether there are unsaved changes, which would be saved first",
     "warnings": "what could not be made exactly as in the snapshot, in words",
 }
 _SHOWN = 20
@@ -123,11 +124,14 @@ def show(ui: Ui, done: Restored, seconds: float) -> int:
     def people() -> Iterator[str]:
         note = "" if one is None or not one.message else f" {first_line(one.message)!r}"
         what = "nothing" if one is None else f"{ui.paint(one.short_id, 'yellow')}{ui.name(note)}"
+        where = ui.name(done.worktree)
         if done.paths:
-            what = f"{count(len(done.paths), 'path')} of {what}"
+            where = f"{count(len(done.paths), 'path')} of {where}"
         facts = [f"{done.done.written:,} written", f"{done.done.removed:,} removed", size(done.done.size)]
         word = ui.paint("Would restore", "yellow") if done.dry_run else ui.paint("Restored", "green")
-        yield f"{word} {ui.name(done.worktree)} to {what}: {', '.join(facts)}, {duration(seconds)}"
+        yield f"{word} {where} to {what}: {', '.join(facts)}, {duration(seconds)}"
+        if done.dry_run and done.unsaved:
+            yield "  unsaved changes are there, and would be saved first"
         if done.paths:
             return
         if done.detached:

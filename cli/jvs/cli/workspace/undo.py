@@ -21,7 +21,7 @@ jvs undo     # undoes the undo
     "undo",
     examples=EXAMPLES,
     fields={"undid": "`restore`, `move` (of the label), or `rename` (of the worktree); each with the fields below"}
-    | {key: f"{text} (of a restore)" for key, text in RESTORED_FIELDS.items() if key != "status"}
+    | {key: f"{text} (of a restore)" for key, text in RESTORED_FIELDS.items() if key not in ("status", "unsaved")}
     | {key: f"{text} (of a move)" for key, text in MOVE_FIELDS.items() if key != "dry_run"},
     exits={1: "there is nothing to undo"},
 )

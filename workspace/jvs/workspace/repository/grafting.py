@@ -55,7 +55,8 @@ def restore_paths(
 
         now, _ = pull.store_as_it_is(repo, directory, binding, base, keep)
         autosaved = None
-        if not options.dry_run and any(_is_unsaved(repo, base, now, root, path) for path, _ in found):
+        unsaved = any(_is_unsaved(repo, base, now, root, path) for path, _ in found)
+        if unsaved and not options.dry_run:
             _, autosaved = pull.autosave(repo, directory, binding, base, None, before=BEFORE)
         target = graft(repo, now, root, found)
         work = Work(repository, name, binding, options.force, progress)
@@ -65,7 +66,7 @@ def restore_paths(
             shown = [display(b"/".join(path)) for path in options.paths]
             done, again = work.journaled(target, binding, one, reason=options.reason, before=now, paths=shown)
             autosaved = again or autosaved
-    return Restored(name, one, binding.detached, autosaved, done, tuple(options.paths), options.dry_run)
+    return Restored(name, one, binding.detached, autosaved, done, tuple(options.paths), options.dry_run, unsaved)
 
 
 def graft(repo: Repo, onto: Digest, source: Digest, found: Sequence[tuple[Path, Located | None]]) -> Digest:

@@ -59,6 +59,7 @@ class Restored(NamedTuple):
     detached    whether the worktree is detached now
     autosaved   the revision that has the unsaved work that was there, or None
     paths       what was restored, where that was not all
+    unsaved     of a dry run: whether there is unsaved work that would be saved first
     """
 
     worktree: str
@@ -68,11 +69,12 @@ class Restored(NamedTuple):
     done: CheckoutResult
     paths: tuple[tuple[bytes, ...], ...] = ()
     dry_run: bool = False
+    unsaved: bool = False
 
     def as_json(self) -> Json:
         """{status, snapshot_id, detached, worktree_name, autosaved, written, removed, modes_changed, bytes_written,
-        warnings}; status `restored`, or `would-restore`."""
-        return {
+        warnings}; status `restored`, or `would-restore`, which has `unsaved`, too."""
+        told = {
             "status": "would-restore" if self.dry_run else "restored",
             "snapshot_id": None if self.save_point is None else self.save_point.save_point_id,
             "detached": self.detached,
@@ -84,6 +86,7 @@ class Restored(NamedTuple):
             "bytes_written": self.done.size,
             "warnings": list(self.done.warnings),
         }
+        return told | ({"unsaved": self.unsaved} if self.dry_run else {})
 
 
 def restore(
@@ -112,7 +115,8 @@ def restore(
         bound = _position_of(repository, binding.label, one, root)
         work = Work(repository, name, binding, options.force, progress)
         if options.dry_run:
-            return Restored(name, one, bound.detached, None, work.rehearse(root), dry_run=True)
+            unsaved = work.would_save(root)
+            return Restored(name, one, bound.detached, None, work.rehearse(root), dry_run=True, unsaved=unsaved)
         done, autosaved = work.journaled(root, bound, one, reason=options.reason)
         return Restored(name, one, bound.detached, autosaved, done)
 
@@ -221,6 +225,14 @@ class Work:
         """What bringing it there would do. before: as for `journaled`."""
         base = before or directories.base_of(self._repo, self._binding, None)
         return self._checkout(target, base, Unsaved.DISCARD, dry_run=True)
+
+    def would_save(self, target: Digest) -> bool:
+        """Whether something in the directory would be saved before it is made `target`, or stands in the way."""
+        try:
+            self._checkout(target, directories.base_of(self._repo, self._binding, None), dry_run=True)
+        except UnsavedChangesError:
+            return True
+        return False
 
     def _bring(self, target: Digest, base: Digest | None) -> tuple[CheckoutResult, tuple[Digest, str] | None]:
         """Make the directory be `target`; what was done, and what was saved first: as what snapshot and revision."""
