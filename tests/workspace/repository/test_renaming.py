@@ -1,4 +1,4 @@
-"""Renames and removals of worktrees that fail half-way."""
+"""Renames and removals of worktrees that are refused, or fail half-way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jvs.errors import StoreError
+from jvs.errors import StoreError, UnsavedChangesError
 from jvs.workspace.repository import intents
 from jvs.workspace.repository.creating import create
 from jvs.workspace.repository.initialising import init
@@ -18,6 +18,7 @@ from jvs.workspace.repository.removing import remove
 from jvs.workspace.repository.renaming import rename
 from jvs.workspace.repository.repository import Repository
 from jvs.workspace.repository.snapshot import SnapshotOptions, snapshot
+from tests.castore.ingest.support import NOBODY, ordinary_user
 
 
 @pytest.fixture
@@ -111,4 +112,30 @@ def test_a_directory_that_cannot_be_moved_is_not_removed(
         patched.setattr(os, "rename", refuse_directories)
         with pytest.raises(StoreError, match="cannot move"):
             remove(repository, "exp", here="/")
+    check_nothing_happened(repository)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("closed", ["a", "d"])
+def test_what_cannot_be_read_is_not_removed(repository: Repository, tmp_path: Path, closed: str, force: bool) -> None:
+    """A push takes it from the last snapshot, so it looks as if it were saved."""
+    where = Path(repository.path("exp"))
+    (where / "d").mkdir()
+    (where / "d" / "b").write_text("1")
+    snapshot(repository, "exp", SnapshotOptions("with d"))
+    (where / "a").write_text("unsaved")
+    (where / "d" / "b").write_text("unsaved")
+    snapshot(repository, "exp", SnapshotOptions("the other one", paths=[(b"d" if closed == "a" else b"a",)]))
+    (where / closed).chmod(0)
+    if os.geteuid() == 0:
+        for above, folders, files in os.walk(tmp_path):
+            for name in (".", *folders, *files):
+                os.chown(os.path.join(above, name), NOBODY, NOBODY, follow_symlinks=False)
+        for parent in tmp_path.parents[:3]:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    with ordinary_user():
+        with pytest.raises(UnsavedChangesError, match="cannot be read"):
+            remove(repository, "exp", here="/", force=force)
+        (where / closed).chmod(0o700)
+    assert [(where / name).read_text() for name in ("a", "d/b")] == ["unsaved", "unsaved"]
     check_nothing_happened(repository)

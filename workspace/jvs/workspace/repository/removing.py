@@ -160,7 +160,8 @@ def _look_through(path: str) -> list[str]:
 
 
 def _hide(repository: Repository, name: str, intent: Intent, seen: Digest) -> None:
-    """Move the directory out of sight. Raises UnsavedChangesError when it is not any more what was seen."""
+    """Move the directory out of sight. Raises UnsavedChangesError when it is not any more what was seen, or something
+    in it cannot be read, JvsError (unreadable)."""
     path, hidden = repository.layout.path(name), _hidden(repository, intent)
     with disk.reporting("cannot move", os.fsencode(path)):
         os.rename(path, hidden)
@@ -175,10 +176,17 @@ def _hide(repository: Repository, name: str, intent: Intent, seen: Digest) -> No
             binding=binding,
             base=directories.base_of(repo, binding, None),
             index=index,
-            skip_unreadable=True,
         )
         if found.new_index is not None:
             found.new_index.close()
+    if found.kept:  # what a push takes from the snapshot instead, as nobody knows what it is now
+        shown = [display(one.path) for one in found.kept]
+        raise UnsavedChangesError(
+            f"{shown[0]} in the worktree {name} cannot be read, so it may not be saved; nothing was removed",
+            next=f"make {shown[0]} readable, or remove it",
+            paths=shown[:_SHOWN],
+            count=len(shown),
+        )
     if found.tree.digest != seen:
         raise UnsavedChangesError(
             f"somebody writes in the worktree {name}; nothing was removed",
