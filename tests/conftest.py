@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 
@@ -19,6 +20,12 @@ hypothesis.settings.load_profile("ci" if os.environ.get("JVS_CI") == "1" else "d
 TORTURE = os.environ.get("JVS_TORTURE") == "1"
 # On such a machine .ci/run has installed all that a test may need, so none may be left out for want of it.
 NOTHING_MAY_BE_MISSING = os.environ.get("JVS_CI") == "1" and sys.platform == "linux" and os.geteuid() == 0
+
+# Started in the background of a shell (or by nohup) we were told to ignore these, and would tell every command under
+# test to ignore them, too.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture
