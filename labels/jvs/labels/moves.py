@@ -333,7 +333,7 @@ def _append(
     skeleton = Skeleton(
         uid=uid,
         generation=max(floor, 0 if head is None else head.generation) + 1,
-        at_ms=max(note.now_ms, 0 if head is None else head.at_ms),
+        at_ms=_time_after(head, note.now_ms),
         from_=None if head is None or op == "undelete" else head.ca_id,
         to=to,
         op=op,
@@ -345,6 +345,14 @@ def _append(
     entry = write_move(txn, name, skeleton, body, upstream)
     locks.settle(txn, note, over)
     return entry
+
+
+def _time_after(head: Head | None, now_ms: int) -> int:
+    """When a move after `head` is made. Where the clock has gone back, a ms after that: ids of snapshots sort by their
+    times, and were hardly to be told apart by their beginnings if all had one."""
+    if head is None or now_ms >= head.at_ms:
+        return now_ms
+    return head.at_ms + 1
 
 
 class _Lineage(NamedTuple):
