@@ -256,6 +256,24 @@ def test_what_else_is_mended(saved: Repository, category: str, spoil: Callable[[
     saved.save("it goes on")
 
 
+@pytest.mark.parametrize("what", ["worktrees", "worktrees/main", "worktrees/main/config.json"])
+def test_main_is_registered_again(saved: Repository, what: str) -> None:
+    """There is always a main; doctor itself failed without the folder."""
+    lost = saved.control / what
+    saved("worktree", "remove", "exp").ok()
+    saved.write("f", "unsaved")
+    if lost.is_dir():
+        shutil.rmtree(lost)
+    else:
+        lost.unlink()
+    assert ("worktrees", "error") in [(one["category"], one["severity"]) for one in findings(saved)]
+    saved("doctor", "--repair-runtime").ok()
+    assert_healthy(saved)
+    status = saved.json("status")
+    assert (status["state"], status["total_modified"]) == ("HEAD", 1)
+    saved.save("as before")
+
+
 def test_what_is_only_said(saved: Repository) -> None:
     shutil.rmtree(saved.root / "worktrees" / "exp")
     (saved.root / "worktrees" / "mine").mkdir()

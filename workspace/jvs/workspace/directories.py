@@ -81,7 +81,8 @@ def bound(repo: Repo) -> Iterator[tuple[bytes, Binding]]:
 
     layout = layout_of(repo)
     if layout is not None:
-        for found in sorted(os.listdir(os.path.dirname(layout.record(MAIN)))):
+        folder = os.path.dirname(layout.record(MAIN))
+        for found in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
             path, binding = layout.path(found), bindings.read(layout.binding(found))
             if binding is not None and os.path.isdir(path):
                 yield os.fsencode(path), binding

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jvs.castore.binding import replace_file
 from jvs.castore.names import display, to_bytes
-from jvs.errors import CODES, IntegrityError, JvsError
+from jvs.errors import CODES, IntegrityError, JvsError, UnknownError
 from jvs.labels.acts import ACT_OP
 from jvs.labels.locks import opens
 from jvs.labels.store import wall_clock
@@ -178,6 +178,9 @@ def _has_id(layout: Layout) -> bool:
 def _of_worktrees(layout: Layout, repo: Repo) -> Iterator[Finding]:
     """The registry beside the directories, the labels and the positions."""
     registry, labels = Registry(layout), dict[str, str]()
+    if not registry.has(MAIN):
+        record = _shown(layout, layout.record(MAIN), CONFIG)
+        yield Finding("worktrees", f"the record of {MAIN} is gone", "error", "unknown-worktree", record)
     for name in registry.names():
         path = _shown(layout, layout.path(name))
         try:
@@ -217,10 +220,10 @@ def _of_worktrees(layout: Layout, repo: Repo) -> Iterator[Finding]:
 
 
 def _unregistered(layout: Layout, registry: Registry) -> list[str]:
-    """Names of folders in the registry that no worktree has."""
+    """Names of folders in the registry that no worktree has, and that are not that of main."""
     folder = os.path.dirname(layout.record(MAIN))
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [name for name in names if os.path.isdir(layout.record(name)) and not registry.has(name)]
+    return [n for n in names if n != MAIN and os.path.isdir(layout.record(n)) and not registry.has(n)]
 
 
 def _strangers(layout: Layout, registry: Registry, busy: set[str]) -> Iterator[Finding]:
@@ -324,13 +327,14 @@ def _recover_id(layout: Layout, repo: Repo) -> None:
 
 
 def _register(layout: Layout, repo: Repo) -> None:
-    """Write the records of worktrees anew that say nothing. When they were made, and from what, is not known."""
+    """Write the records of worktrees anew that say nothing, or of main are gone. When they were made, and from what, is
+    not known."""
     registry = Registry(layout)
     with suppress(JvsError, OSError), registry.lock(0):
-        for name in registry.names():
+        for name in dict.fromkeys([MAIN, *registry.names()]):
             try:
                 registry.get(name)
-            except IntegrityError:
+            except (IntegrityError, UnknownError):
                 binding = position.load(Place(layout, name))
                 made = new_worktree(name, at_ms=wall_clock(), base=None, engine=detect_engine(layout.root))
                 if binding is not None and binding.label is not None:
