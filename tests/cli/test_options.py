@@ -196,3 +196,9 @@ def test_the_screen_is_that_of_the_environment_or_a_default(monkeypatch: pytest.
     columns, lines = Ui.screen()
     assert columns == 120
     assert lines > 0
+
+
+def test_help_ends_no_line_with_spaces(jvs: Run) -> None:
+    shown = jvs("--help").out
+    assert "jvs init" in shown
+    assert [line for line in shown.splitlines() if line != line.rstrip()] == []

@@ -251,4 +251,4 @@ def write_block(formatter: click.HelpFormatter, title: str, lines: Sequence[str]
     """A section of lines that are not to be wrapped."""
     with formatter.section(title):
         for line in lines:
-            formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+            formatter.write(f"{'':>{formatter.current_indent}}{line}".rstrip() + "\n")

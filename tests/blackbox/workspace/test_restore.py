@@ -303,3 +303,13 @@ def test_200_cycles_of_save_and_roll_back(repository: Repository, two: tuple[str
         assert repository.json("restore", saved)["autosaved"]
         assert (repository.main / "a").read_text() == f"round {number}"
     assert len(repository.json("history")) == rounds + 2
+
+
+def test_a_way_on_from_a_restore_where_nothing_was_saved_yet(repository: Repository, two: tuple[str, str]) -> None:
+    repository("worktree", "create", "empty").ok()
+    repository("restore", "old", "-w", "empty").ok()
+    assert "next: jvs undo" in repository("restore", "HEAD", "-w", "empty").err
+    assert "jvs restore HEAD" not in repository("status", "-w", "empty").ok().out
+    repository("undo", "-w", "empty").ok()
+    assert look(repository.root / "worktrees" / "empty") == {}
+    repository("snapshot", "x", "-w", "empty").ok()

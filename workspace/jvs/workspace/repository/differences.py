@@ -71,7 +71,7 @@ class Status(NamedTuple):
         if self.interrupted:
             return ["jvs restore HEAD"]
         if standing.detached:
-            return ["jvs worktree fork NAME", "jvs restore HEAD"]
+            return ["jvs worktree fork NAME", "jvs undo" if self.latest is None else "jvs restore HEAD"]
         if standing.behind:
             return ["jvs restore HEAD", f"jvs fs log {standing.label}"]
         if not self.clean or self.head is None:

@@ -84,6 +84,13 @@ def graft(repo: Repo, onto: Digest, source: Digest, found: Sequence[tuple[Path, 
     return tree
 
 
+def store_empty(repo: Repo) -> None:
+    """Have the empty tree in the store for 24 hours: nobody may have stored its page yet."""
+    with TreeWriter(repo.objects) as writer:
+        made = writer.directory().finish().digest
+        writer.publish(partial(_keep, repo, made))
+
+
 def _keep(repo: Repo, made: Digest, txn: WriteTxn) -> None:
     repo.labels.record_detached_in(txn, made)
 

@@ -127,7 +127,9 @@ def find(repository: Repository, name: str, target: str) -> SavePoint:
         return repository.find(target, name)
     latest = repository.latest(name)
     if latest is None:
-        raise UnknownError("there is no snapshot yet", code="unknown-snapshot", next='jvs snapshot "as it came"')
+        detached = repository.standing(name).detached  # at a snapshot of another label: nothing can be saved
+        step = "jvs undo (as it was), or: jvs worktree fork NAME" if detached else 'jvs snapshot "as it came"'
+        raise UnknownError("there is no snapshot yet", code="unknown-snapshot", next=step)
     return latest
 
 
@@ -190,6 +192,10 @@ class Work:
         named = None if one is None else one.save_point_id
         plan = returning.Plan(target, after, base or EMPTY_TREE.digest, self._binding, named)
         fields = plan.as_fields() | {"reason": reason, "paths": list(paths[:_MOST_PATHS])}
+        if target == EMPTY_TREE.digest:
+            from jvs.workspace.repository.grafting import store_empty  # hardly ever needed
+
+            store_empty(self._repo)
         with (
             pinned(self._repo, target, what="restore", if_there=pull.old_trees(self._repo, self._directory)),
             intents.begun(repository.layout, OPERATION, self._name, **fields) as intent,
