@@ -274,7 +274,9 @@ def test_a_renamed_worktree_keeps_its_lock(repository: Repository, saved: str) -
     repository("worktree", "rename", "exp", "best", "-w", "exp").ok()
     assert repository.json("lock", "status", "-w", "best")["state"] == "held"
     repository("snapshot", "x", cwd=at(repository, "best")).ok()
-    assert repository("worktree", "remove", "best").status == 11
+    refused = repository("worktree", "remove", "best")
+    assert refused.status == 11
+    assert "next: jvs lock status -w best" in refused.err
     repository("lock", "release", "-w", "best").ok()
     repository("worktree", "remove", "best").ok()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from jvs.cli.text import columns, command, first_line
 from jvs.cli.ui import Ui
 from jvs.cli.verb import workspace_verb, worktrees
 from jvs.cli.workspace.offers import snapshots
+from jvs.errors import LeaseError
 
 if TYPE_CHECKING:
     from jvs.cli.progress import Progress
@@ -152,7 +154,7 @@ def rename(ui: Ui, old: str, new: str, reason: str) -> int:
     goes on working. With -q its directory."""
     from jvs.workspace.repository.renaming import rename as give
 
-    with ui.open_repository() as repository:
+    with _locked_by(old), ui.open_repository() as repository:
         made = give(repository, old, new, reason=reason, wait=ui.wait)
     return ui.show(made.as_json, lambda: [f"Renamed worktree {old} to {new}", f"  {ui.name(made.path)}"], [made.path])
 
@@ -180,7 +182,7 @@ def remove(ui: Ui, name: str, force: bool, reason: str) -> int:
     as deleted labels are kept."""
     from jvs.workspace.repository.removing import remove as take_away
 
-    with ui.open_repository() as repository:
+    with _locked_by(name), ui.open_repository() as repository:
         done = take_away(repository, name, here=ui.here(), force=force, reason=reason, wait=ui.wait)
     status = ui.show(done.as_json, lambda: [f"Removed worktree {ui.name(done.name)}"], [done.name])
     if not ui.json:
@@ -192,6 +194,21 @@ def remove(ui: Ui, name: str, force: bool, reason: str) -> int:
             again = command("jvs", "worktree", "create", done.name)
             ui.talk(f"its snapshots stay for a while; to bring it back: {undelete} && {again}")
     return status
+
+
+@contextmanager
+def _locked_by(name: str) -> Iterator[None]:
+    """Say of a lock that stands in the way whose it is: of the worktree `name`, not of the one somebody stands in."""
+    try:
+        yield
+    except LeaseError as error:
+        from jvs.workspace.repository.layout import label_for
+
+        if error.details.get("label") != label_for(name):
+            raise
+        flag = command("-w", name)
+        error.next = f"jvs lock status {flag} (if the lock is yours: the same command with {flag})"
+        raise
 
 
 def fork_from(
