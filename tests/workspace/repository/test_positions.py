@@ -151,6 +151,7 @@ def test_an_interrupted_pull_keeps_the_position(repository: Repository, monkeypa
     with pytest.raises(StateError) as raised:
         save(repository, "neither")
     assert raised.value.code == "interrupted-pull"
+    assert raised.value.next == "jvs restore HEAD -w main"
     Path(repository.path("main"), "f").write_text("two")
     repository.repo.pull("main", repository.path("main"))
     assert bound(repository) == replace(now, pending=None, generation=2)

@@ -153,10 +153,11 @@ def push_directory(repo: Repo, directory: str, options: PushOptions, progress: P
             options = options._replace(label=binding.label)
         if binding is not None and binding.pending is not None:
             # between two trees: a push would record deletions that nobody made
+            again = f"jvs fs pull {binding.pending.target.hex()} {directory}"
             raise StateError(
                 f"a pull into {directory} was interrupted, so it is neither what it was nor what it was to be",
                 code="interrupted-pull",
-                next=f"jvs fs pull {binding.pending.target.hex()} {directory}",
+                next=again if place is None else f"jvs restore HEAD -w {place.name}",
             )
         for attempt in range(1, ATTEMPTS + 1):
             options = options._replace(rehash=options.rehash or attempt == ATTEMPTS)
