@@ -10,13 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from figures import Figures
 from jvs.workspace.fsspec.filesystem import JvsFileSystem
-from overlay import MIB, new_repo, seconds, show
+from overlay import MIB, new_repo, seconds
 
 FILES = 10_000
 
 
-def large_file(fs: JvsFileSystem, size: int) -> None:
+def large_file(fs: JvsFileSystem, size: int, figures: Figures) -> None:
     """Writing and reading `size` MiB that do not compress."""
     took = 0.0
     file = fs.open("main/large", "wb")
@@ -28,7 +29,7 @@ def large_file(fs: JvsFileSystem, size: int) -> None:
 
         took += seconds(write)
     took += seconds(file.close)
-    show("write and push", size / took, "MiB/s", "")
+    figures.add("write and push", size / took, "MiB/s")
     for step in (MIB, MIB // 16):
 
         def read(step: int = step) -> None:
@@ -36,10 +37,10 @@ def large_file(fs: JvsFileSystem, size: int) -> None:
                 while file.read(step):
                     pass
 
-        show(f"read in order, {step} bytes at once", size / seconds(read), "MiB/s", "")
+        figures.add(f"read in order, {step} bytes at once", size / seconds(read), "MiB/s")
 
 
-def small_files(fs: JvsFileSystem) -> None:
+def small_files(fs: JvsFileSystem, figures: Figures) -> None:
     """Many files that are read."""
     with fs.transaction(message="small files"):
         for number in range(FILES):
@@ -49,13 +50,13 @@ def small_files(fs: JvsFileSystem) -> None:
     def each(call: Callable[[str], object]) -> float:
         return seconds(lambda: [call(path) for path in paths])
 
-    show("cat of all", FILES / seconds(lambda: fs.cat(paths)), "/s", "")
-    show("cat_file", FILES / each(fs.cat_file), "/s", "")
-    show("info", FILES / each(fs.info), "/s", "")
-    show("find with details", FILES / seconds(lambda: fs.find("main/small", detail=True)), "/s", "")
+    figures.add("cat of all", FILES / seconds(lambda: fs.cat(paths)), "/s")
+    figures.add("cat_file", FILES / each(fs.cat_file), "/s")
+    figures.add("info", FILES / each(fs.info), "/s")
+    figures.add("find with details", FILES / seconds(lambda: fs.find("main/small", detail=True)), "/s")
 
 
-def calls(fs: JvsFileSystem) -> None:
+def calls(fs: JvsFileSystem, figures: Figures) -> None:
     """Single calls, each a push."""
 
     def write(path: str) -> None:
@@ -64,7 +65,7 @@ def calls(fs: JvsFileSystem) -> None:
 
     def each(name: str, call: Callable[[int], object]) -> None:
         took = statistics.median(seconds(lambda number=number: call(number)) for number in range(30))  # type: ignore[misc]
-        show(name, took * 1e3, "ms", "")
+        figures.add(name, took * 1e3, "ms")
 
     each("pipe_file", lambda number: fs.pipe_file(f"main/piped{number}", b"x"))
     each("open, write, close", lambda number: write(f"main/written{number}"))
@@ -76,17 +77,18 @@ def calls(fs: JvsFileSystem) -> None:
 
 def main() -> None:
     """Measure everything in a temporary store."""
+    figures = Figures()
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     with tempfile.TemporaryDirectory() as parent, new_repo(parent) as repo:
         empty = os.path.join(parent, "empty")
         os.mkdir(empty)
         repo.push(empty, label="main")
         fs = JvsFileSystem(store=repo.store.path, skip_instance_cache=True)
-        large_file(fs, size)
-        small_files(fs)
-        calls(fs)
+        large_file(fs, size, figures)
+        small_files(fs, figures)
+        calls(fs, figures)
         fs.close()
-    show("most memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", "")
+    figures.add("most memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
 
 
 if __name__ == "__main__":
