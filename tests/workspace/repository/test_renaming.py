@@ -11,13 +11,14 @@ import pytest
 
 from jvs.errors import StoreError, UnsavedChangesError
 from jvs.workspace.repository import intents
-from jvs.workspace.repository.creating import create
+from jvs.workspace.repository.creating import create, infos
 from jvs.workspace.repository.initialising import init
 from jvs.workspace.repository.layout import layout_at
 from jvs.workspace.repository.removing import remove
 from jvs.workspace.repository.renaming import rename
 from jvs.workspace.repository.repository import Repository
 from jvs.workspace.repository.snapshot import SnapshotOptions, snapshot
+from jvs.workspace.repository.worktrees import Registry
 from tests.castore.ingest.support import NOBODY, ordinary_user
 
 
@@ -139,3 +140,11 @@ def test_what_cannot_be_read_is_not_removed(repository: Repository, tmp_path: Pa
         (where / closed).chmod(0o700)
     assert [(where / name).read_text() for name in ("a", "d/b")] == ["unsaved", "unsaved"]
     check_nothing_happened(repository)
+
+
+def test_a_worktree_that_goes_while_they_are_listed_is_left_out(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "names", lambda self: ["main", "gone"])
+    assert [worktree.name for worktree in repository.registry.all()] == ["main"]
+    assert [one.worktree.name for one in infos(repository)] == ["main"]

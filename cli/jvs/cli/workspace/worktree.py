@@ -113,10 +113,10 @@ def fork(ui: Ui, operands: tuple[str, ...], reason: str) -> int:
 )
 def list_(ui: Ui) -> int:
     """List the worktrees, main first. With -q their names."""
-    from jvs.workspace.repository.creating import info
+    from jvs.workspace.repository.creating import infos
 
     with ui.open_repository() as repository:
-        found = [info(repository, name) for name in repository.registry.names()]
+        found = infos(repository)
         here = repository.worktree_at(ui.here())
     if ui.json:
         ui.stream_list(one.as_json() for one in found)

@@ -76,6 +76,15 @@ def info(repository: Repository, name: str) -> WorktreeInfo:
     return WorktreeInfo(worktree, repository.path(name), standing.label, head, latest, standing.detached)
 
 
+def infos(repository: Repository) -> list[WorktreeInfo]:
+    """The facts of every worktree, main first."""
+    found = []
+    for name in repository.registry.names():
+        with suppress(UnknownError):  # removed or renamed since it was listed
+            found.append(info(repository, name))
+    return found
+
+
 class CreateOptions(NamedTuple):
     """How a worktree is made.
 

@@ -185,6 +185,8 @@ def _of_worktrees(layout: Layout, repo: Repo) -> Iterator[Finding]:
         path = _shown(layout, layout.path(name))
         try:
             worktree = registry.get(name)
+        except UnknownError:
+            continue  # removed or renamed since it was listed
         except JvsError as error:
             record = _shown(layout, layout.record(name), CONFIG)
             yield Finding("worktrees", f"the record of {name} is damaged", "error", error.code, record)

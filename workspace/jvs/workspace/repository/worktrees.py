@@ -92,7 +92,11 @@ class Registry:
 
     def all(self) -> list[Worktree]:
         """Every worktree, main first. Raises IntegrityError at the first record that is damaged."""
-        return [self.get(name) for name in self.names()]
+        found = []
+        for name in self.names():
+            with suppress(UnknownError):  # removed or renamed since it was listed
+                found.append(self.get(name))
+        return found
 
     def put(self, worktree: Worktree) -> None:
         """Register a worktree, or replace what is known of it; durable. Raises OSError."""
