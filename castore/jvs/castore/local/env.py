@@ -128,12 +128,12 @@ class Environment:
 
     def release(self) -> None:
         """One handle less; the last one closes the environment and, if nobody else is in, notes a clean end."""
-        with _registry_lock:
+        with _registry_lock:  # until it is closed: LMDB refuses to open what is still open in the process
             self.handles -= 1
             if self.handles > 0:
                 return
             del _registry[self.key]
-        self._leave()
+            self._leave()
 
     def _leave(self) -> None:
         if self._users is None:
