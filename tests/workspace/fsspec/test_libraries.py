@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_duckdb(fs: JvsFileSystem, repo: Repo, frame: Any) -> None:
 
 def test_datasets(fs: JvsFileSystem, repo: Repo, frame: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "datasets"]:
+        monkeypatch.delitem(sys.modules, name)  # it reads HF_HOME when it is imported, and nobody else's import counts
+    importlib.invalidate_caches()
     datasets = library("datasets")
     library("pyarrow")
     datasets.disable_progress_bars()
