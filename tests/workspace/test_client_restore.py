@@ -227,10 +227,8 @@ def test_savers_and_restorers_in_threads(client: Client) -> None:
     saved = client.history()
     ids = [one.save_point_id for one in saved]
     assert ids == sorted(set(ids), reverse=True)
-    for one in saved[:20]:
-        if one.message != "start":
-            number = one.message.split(".")[0]
-            assert b"".join(client.repo.cat(f"{one.payload_root_hash}:{number}.txt"))
+    for one in saved[:20]:  # a restore between a write and its save takes the file away again: what is in it is open
+        client.verify(one.save_point_id)
 
 
 WORKER = """
