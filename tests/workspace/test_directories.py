@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jvs.castore.settings import StoreSettings
 from jvs.workspace import directories
 from jvs.workspace.repo import Repo
-
-
-@pytest.fixture
-def repo(tmp_path: Path) -> Iterator[Repo]:
-    Repo.init(str(tmp_path / "store"), StoreSettings())
-    with Repo.open(str(tmp_path / "store"), actor="tester") as opened:
-        yield opened
 
 
 def indexes(repo: Repo) -> set[str]:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jvs.castore.settings import StoreSettings
 from jvs.errors import UnknownError, UsageError
 from jvs.workspace.overlays import RepoOverlay, open_overlay
 from jvs.workspace.repo import Repo
-
-
-@pytest.fixture
-def repo(tmp_path: Path) -> Iterator[Repo]:
-    Repo.init(str(tmp_path / "store"), StoreSettings())
-    with Repo.open(str(tmp_path / "store"), actor="tester") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ import pytest
 from jvs.castore.settings import StoreSettings
 from jvs.errors import StateError, UnsavedChangesError, UsageError
 from jvs.workspace.repo import Repo
-
-
-@pytest.fixture
-def repo(tmp_path: Path) -> Iterator[Repo]:
-    Repo.init(str(tmp_path / "store"), StoreSettings())
-    with Repo.open(str(tmp_path / "store"), actor="tester") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from jvs.castore.backend import Kind
-from jvs.castore.settings import StoreSettings
 from jvs.labels.store import wall_clock
 from jvs.workspace.checkup import label_faults, lost_snapshots
 from jvs.workspace.repo import Repo
-
-
-@pytest.fixture
-def repo(tmp_path: Path) -> Iterator[Repo]:
-    Repo.init(str(tmp_path / "store"), StoreSettings())
-    with Repo.open(str(tmp_path / "store"), actor="tester") as opened:
-        yield opened
 
 
 def edit(source: Path, text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import subprocess
 import sys
 import threading
@@ -57,7 +56,7 @@ class JuicefsEngine:
                 return f"{path} cannot be looked at: {error.strerror}"
             if kind not in _TYPES:
                 return f"{path} is not on a JuiceFS mount"
-        name = os.path.join(os.path.realpath(path), f".jvs-tmp-{secrets.token_hex(8)}")
+        name = os.path.join(os.path.realpath(path), f".jvs-tmp-{os.urandom(8).hex()}")
         try:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             try:

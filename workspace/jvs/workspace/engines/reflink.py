@@ -9,7 +9,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import struct
 import sys
 import threading
@@ -110,7 +109,7 @@ def _temporary(directory: int) -> Iterator[int]:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
-        name = f".jvs-tmp-{secrets.token_hex(8)}"
+        name = f".jvs-tmp-{os.urandom(8).hex()}"
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
         os.unlink(name, dir_fd=directory)
     try:
