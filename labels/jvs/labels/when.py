@@ -22,6 +22,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
 
 from jvs.errors import UsageError
+from jvs.labels.durations import parse_duration
 
 MAX_AMOUNT: Final = 1_000_000
 
@@ -58,6 +59,15 @@ def parse_when(text: str, now_ms: int, tz: tzinfo | None = None) -> int:
             code="bad-revision",
             next="say it like yesterday, '2 hours ago', 2026-11-20 or 2026-11-20T10:00",
         ) from None
+
+
+def parse_distance(text: str, now_ms: int, direction: int) -> int:
+    """A duration from now (direction 1: ahead, -1: back), or a time as `parse_when` takes it; Unix time in ms. Raises
+    UsageError for what is neither."""
+    try:
+        return now_ms + direction * parse_duration(text)
+    except UsageError:
+        return parse_when(text, now_ms)
 
 
 def _exact(text: str, tz: tzinfo | None) -> datetime | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvs.errors import AmbiguousError, StateError, UsageError
-from jvs.labels.durations import parse_duration
 from jvs.labels.store import wall_clock
-from jvs.labels.when import parse_when
+from jvs.labels.when import parse_distance
 from jvs.workspace.results import Json, iso_time
 
 if TYPE_CHECKING:
@@ -79,11 +78,7 @@ def pins(repo: Repo) -> list[PinInfo]:
 def parse_until(text: str, now_ms: int) -> int:
     """When `30d` from now, or `2026-12-24`, or `2026-12-24T10:00` is. Raises UsageError (bad-duration)."""
     try:
-        return now_ms + parse_duration(text)
-    except UsageError:
-        pass
-    try:
-        return parse_when(text, now_ms)
+        return parse_distance(text, now_ms, 1)
     except UsageError:
         raise UsageError(
             f"{text[:80]!a} is no time until which something is kept",

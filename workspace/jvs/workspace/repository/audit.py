@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jvs.errors import IntegrityError, UsageError
 from jvs.labels.acts import ACT_OP
-from jvs.labels.durations import parse_duration
 from jvs.labels.model import decode_body, decode_skeleton
 from jvs.labels.records import LABEL_OP, LOCK_OP, move_from_journal
 from jvs.labels.store import wall_clock
-from jvs.labels.when import parse_when
+from jvs.labels.when import parse_distance
 from jvs.workspace.results import Json, iso_time
 
 if TYPE_CHECKING:
@@ -103,13 +102,8 @@ def verify(repo: Repo) -> Audited:
 
 def parse_since(text: str) -> int:
     """When `2h` ago, or `yesterday`, or `2026-12-24T10:00` was, Unix time in ms. Raises UsageError (bad-duration)."""
-    now_ms = wall_clock()
     try:
-        return now_ms - parse_duration(text)
-    except UsageError:
-        pass
-    try:
-        return parse_when(text, now_ms)
+        return parse_distance(text, wall_clock(), -1)
     except UsageError:
         raise UsageError(
             f"{text[:80]!a} is no time", code="bad-duration", next="say it like 2h, yesterday or 2026-12-24"
